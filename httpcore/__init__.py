@@ -1,0 +1,95 @@
+"""httpcore: a low-level asyncio HTTP client, built the way asyncio itself is built."""
+
+from httpcore.config import PoolLimits, SSLConfig, TimeoutConfig
+from httpcore.exceptions import (
+    BadResponse,
+    ConnectError,
+    ConnectTimeout,
+    DecodingError,
+    HTTPCoreError,
+    InvalidURL,
+    LocalProtocolError,
+    NetworkError,
+    Phase,
+    PoolClosed,
+    PoolTimeout,
+    ProtocolError,
+    ProxyError,
+    ReadError,
+    ReadTimeout,
+    RemoteProtocolError,
+    ResponseClosed,
+    ResponseNotRead,
+    ResponseTooLarge,
+    StreamConsumed,
+    Timeout,
+    TimeoutException,
+    TotalTimeout,
+    UnsupportedProtocol,
+    WriteError,
+    WriteTimeout,
+)
+from httpcore.handlers import ConnectionInfo, Exchange, ResponseHandler, ResponseHead, Timings
+from httpcore.headers import HOP_BY_HOP, Headers, without_hop_by_hop
+from httpcore.pool import ClientConnection, ConnectionPool, Connector, TCPConnector
+from httpcore.protocols import HTTP11Protocol
+from httpcore.request import PUSHED, Request
+from httpcore.response import Response
+from httpcore.trace import TraceEvent
+from httpcore.upgraded import UpgradedStream
+from httpcore.urls import URL, Origin
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "HOP_BY_HOP",
+    "PUSHED",
+    "URL",
+    "BadResponse",
+    "ClientConnection",
+    "ConnectError",
+    "ConnectTimeout",
+    "ConnectionInfo",
+    "ConnectionPool",
+    "Connector",
+    "DecodingError",
+    "Exchange",
+    "HTTP11Protocol",
+    "HTTPCoreError",
+    "Headers",
+    "InvalidURL",
+    "LocalProtocolError",
+    "NetworkError",
+    "Origin",
+    "Phase",
+    "PoolClosed",
+    "PoolLimits",
+    "PoolTimeout",
+    "ProtocolError",
+    "ProxyError",
+    "ReadError",
+    "ReadTimeout",
+    "RemoteProtocolError",
+    "Request",
+    "Response",
+    "ResponseClosed",
+    "ResponseHandler",
+    "ResponseHead",
+    "ResponseNotRead",
+    "ResponseTooLarge",
+    "SSLConfig",
+    "StreamConsumed",
+    "TCPConnector",
+    "Timeout",
+    "TimeoutConfig",
+    "TimeoutException",
+    "Timings",
+    "TotalTimeout",
+    "TraceEvent",
+    "UnsupportedProtocol",
+    "UpgradedStream",
+    "WriteError",
+    "WriteTimeout",
+    "__version__",
+    "without_hop_by_hop",
+]

@@ -1,0 +1,186 @@
+"""What a caller sets: TLS, timeouts and limits. Frozen, comparable and hashable, since parts of it are the pool's key."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+__all__ = ["PoolLimits", "SSLConfig", "SSLTypes", "TimeoutConfig", "TimeoutTypes"]
+
+_Path: TypeAlias = str | os.PathLike[str]
+
+
+class _Unset:
+    """The type of "not given", where `None` already means "no limit"."""
+
+    def __repr__(self) -> str:
+        return "<unset>"
+
+
+_UNSET: Final = _Unset()
+
+
+@dataclass(frozen=True)
+class SSLConfig:
+    """How TLS connections are made and whom they trust.
+
+    Args:
+        cert: the client's own certificate: the path of a PEM file that holds certificate and key, or a tuple
+            (certificate path, key path), or a tuple (certificate path, key path, password). `None` sends none.
+        verify: `True` trusts the authorities of `certifi`. A path trusts the authorities in that PEM file, or in
+            that folder of hashed PEM files. `False` verifies nothing: neither the chain nor the name. An
+            `ssl.SSLContext` is used as it is and never changed; it alone then says whom to trust.
+
+    Raises:
+        TypeError: `cert` or `verify` has another type, or an `ssl.SSLContext` was given together with `cert`, which
+            would have to be loaded into it.
+    """
+
+    cert: _Path | tuple[_Path, _Path] | tuple[_Path, _Path, str] | None = None
+    verify: bool | _Path | ssl.SSLContext = True
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.verify, (bool, str, os.PathLike, ssl.SSLContext)):
+            raise TypeError(f"verify takes a bool, a path or an ssl.SSLContext, not {type(self.verify).__name__}")
+        parts = self.cert if isinstance(self.cert, tuple) else (self.cert,)
+        if len(parts) > 3 or not all(part is None or isinstance(part, (str, os.PathLike)) for part in parts):
+            raise TypeError("cert takes a path, or a tuple of certificate path, key path and password")
+        if isinstance(self.verify, ssl.SSLContext) and self.cert is not None:
+            raise TypeError("load the client certificate into the ssl.SSLContext that is given, instead of cert=")
+
+    def __repr__(self) -> str:
+        cert = self.cert
+        if isinstance(cert, tuple) and len(cert) == 3:
+            cert = (cert[0], cert[1], "[secret]")
+        return f"SSLConfig(cert={cert!r}, verify={self.verify!r})"
+
+    @classmethod
+    def of(cls, value: SSLTypes) -> SSLConfig:
+        """Returns `value` as an `SSLConfig`: `None` is the default one, an `ssl.SSLContext` is wrapped.
+
+        Raises:
+            TypeError: `value` is something else.
+        """
+        if value is None:
+            return cls()
+        if isinstance(value, ssl.SSLContext):
+            return cls(verify=value)
+        if isinstance(value, SSLConfig):
+            return value
+        raise TypeError(f"ssl takes an SSLConfig or an ssl.SSLContext, not {type(value).__name__}")
+
+
+@dataclass(frozen=True, init=False)
+class TimeoutConfig:
+    """Deadlines in seconds; `None` sets no deadline.
+
+    Args:
+        timeout: what every timeout below but `total_timeout` is, unless it is given itself.
+        connect_timeout: for a connection to be ready: name look-up, TCP and TLS together.
+        read_timeout: between two pieces of progress of the response, while somebody wants to read it. Before the
+            request was sent to its end it does not run.
+        write_timeout: for the server to take any of the request once its buffers are full.
+        pool_timeout: for a connection of the pool to become free. Making one does not count here.
+        total_timeout: for the whole exchange, from `dispatch` to the last byte of the response.
+        continue_timeout: how long a request with `expect: 100-continue` waits before it sends its body unasked. Not
+            an error, so `timeout` does not set it, and it has to be a number.
+
+    Raises:
+        TypeError: a timeout is no number.
+        ValueError: a timeout is not above zero.
+    """
+
+    connect_timeout: float | None
+    read_timeout: float | None
+    write_timeout: float | None
+    pool_timeout: float | None
+    total_timeout: float | None
+    continue_timeout: float
+
+    def __init__(
+        self,
+        timeout: float | None = None,
+        *,
+        connect_timeout: float | None | _Unset = _UNSET,
+        read_timeout: float | None | _Unset = _UNSET,
+        write_timeout: float | None | _Unset = _UNSET,
+        pool_timeout: float | None | _Unset = _UNSET,
+        total_timeout: float | None = None,
+        continue_timeout: float = 1.0,
+    ) -> None:
+        given = {
+            "connect_timeout": connect_timeout,
+            "read_timeout": read_timeout,
+            "write_timeout": write_timeout,
+            "pool_timeout": pool_timeout,
+            "total_timeout": total_timeout,
+            "continue_timeout": continue_timeout,
+        }
+        for name, value in given.items():
+            seconds = timeout if isinstance(value, _Unset) else value
+            _check_seconds(name, seconds)
+            object.__setattr__(self, name, seconds)
+
+    @classmethod
+    def of(cls, value: TimeoutTypes, default: TimeoutConfig) -> TimeoutConfig:
+        """Returns `value` as a `TimeoutConfig`; a number is taken for all of them, `None` is `default`."""
+        if value is None:
+            return default
+        return value if isinstance(value, TimeoutConfig) else cls(value)
+
+
+def _check_seconds(name: str, seconds: float | None) -> None:
+    if seconds is None:
+        return
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
+        raise TypeError(f"{name} takes seconds or None, not {type(seconds).__name__}")
+    if not seconds > 0:  # refuses NaN as well
+        raise ValueError(f"{name} must be above zero, not {seconds!r}")
+
+
+# The smallest value of each limit with which anything works at all.
+_LEAST = {"soft_limit": 0, "hard_limit": 1, "per_origin_limit": 1, "max_waiters": 0}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoolLimits:
+    """How many connections there may be, and for how long.
+
+    Args:
+        soft_limit: how many connections may be kept alive while idle. `None` sets no limit.
+        hard_limit: how many connections may exist, whatever they do. `None` sets no limit.
+        per_origin_limit: how many of them may lead to one origin. `None` sets no limit.
+        keepalive_expiry: seconds after which an idle connection is closed. `None` keeps it for ever.
+        max_age: seconds after which a connection takes no further request, so that changes of DNS and of load
+            balancers are followed; shortened at random by up to a tenth, lest all end at once. `None` sets none.
+        max_waiters: how many requests may wait for a connection; one more fails at once. `None` sets no limit.
+
+    Raises:
+        TypeError: a limit is no number.
+        ValueError: a limit is negative, or is zero where nothing could work then.
+    """
+
+    soft_limit: int | None = 100
+    hard_limit: int | None = 100
+    per_origin_limit: int | None = None
+    keepalive_expiry: float | None = 60.0
+    max_age: float | None = None
+    max_waiters: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, least in _LEAST.items():
+            value = getattr(self, name)
+            if value is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise TypeError(f"{name} takes a whole number or None, not {type(value).__name__}")
+            if value < least:
+                raise ValueError(f"{name} must be at least {least}, not {value!r}")
+        _check_seconds("keepalive_expiry", self.keepalive_expiry)
+        _check_seconds("max_age", self.max_age)
+
+
+SSLTypes: TypeAlias = SSLConfig | ssl.SSLContext | None
+TimeoutTypes: TypeAlias = TimeoutConfig | float | None

@@ -1,0 +1,152 @@
+"""ClientConnection: one connection that its user owns, for those who keep pools of their own."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Self
+
+from httpcore.body import DEFAULT_HIGH_WATER, DEFAULT_LOW_WATER
+from httpcore.config import SSLConfig, SSLTypes, TimeoutConfig, TimeoutTypes
+from httpcore.exceptions import ConnectTimeout, LocalProtocolError, ResponseClosed
+from httpcore.handlers import ConnectionInfo, Exchange, ResponseHandler
+from httpcore.pool.connector import Connector, TCPConnector
+from httpcore.pool.dispatcher import DEFAULT_MAX_BODY_SIZE, Dispatcher
+from httpcore.pool.routes import Route
+from httpcore.protocols.base import DEFAULT_TIMEOUT, HTTPProtocol
+from httpcore.protocols.exchange import HTTPExchange
+from httpcore.protocols.http11 import HTTP11Protocol
+from httpcore.request import Request
+from httpcore.tls import ContextCache
+from httpcore.trace import TraceHook
+from httpcore.urls import URL, Origin, parse_url
+
+__all__ = ["ClientConnection"]
+
+
+class ClientConnection(Dispatcher):
+    """One connection to one origin. It never waits for a place, connects anew, or sends anything again.
+
+    Make it with `await ClientConnection.connect(url)`. `await close()` lets the exchange it carries end first;
+    `close(force=True)` aborts it.
+    """
+
+    def __init__(
+        self,
+        protocol: HTTPProtocol,
+        origin: Origin,
+        *,
+        timeout: TimeoutTypes = None,
+        trace: TraceHook | None = None,
+        max_body_size: int | None = DEFAULT_MAX_BODY_SIZE,
+        high_water: int = DEFAULT_HIGH_WATER,
+        low_water: int = DEFAULT_LOW_WATER,
+    ) -> None:
+        super().__init__(max_body_size=max_body_size, high_water=high_water, low_water=low_water)
+        self.origin = origin
+        self._protocol = protocol
+        self._timeout = TimeoutConfig.of(timeout, DEFAULT_TIMEOUT)
+        self._trace = trace
+
+    @classmethod
+    async def connect(
+        cls,
+        url: str | bytes | URL,
+        *,
+        ssl: SSLTypes = None,
+        timeout: TimeoutTypes = None,
+        trace: TraceHook | None = None,
+        connector: Connector | None = None,
+    ) -> Self:
+        """Opens a connection to the origin of `url`, whose path does not matter.
+
+        Args:
+            url: an `http` or `https` URL.
+            ssl: an `SSLConfig` or an `ssl.SSLContext`; `None` verifies against certifi's authorities.
+            timeout: a `TimeoutConfig`, or seconds for each; `None` is 5 seconds each. It holds for this call and is
+                the default for requests.
+            trace: a hook, for this call and for requests that have none of their own.
+            connector: opens the connection; `None` is `TCPConnector()`.
+
+        Raises:
+            InvalidURL, UnsupportedProtocol: the URL.
+            ConnectError, ConnectTimeout: no connection was made.
+        """
+        origin = parse_url(url).origin
+        route = Route(origin, SSLConfig.of(ssl) if origin.scheme == "https" else None)
+        seconds = TimeoutConfig.of(timeout, DEFAULT_TIMEOUT).connect_timeout
+        connector = TCPConnector() if connector is None else connector
+        try:
+            async with asyncio.timeout(seconds):
+                protocol = await connector.connect(
+                    HTTP11Protocol,
+                    origin,
+                    ssl_context=None if route.ssl is None else await ContextCache().load(route.ssl),
+                    server_hostname=route.server_hostname,
+                    trace=trace,
+                )
+        except TimeoutError as exc:
+            if isinstance(exc, ConnectTimeout):
+                raise
+            error = ConnectTimeout(f"no connection was made within {seconds} seconds")
+            error.host, error.port = origin.host, origin.port
+            raise error from exc
+        return cls(protocol, origin, timeout=timeout, trace=trace)
+
+    @property
+    def available(self) -> int:
+        """How many requests it can take now."""
+        return self._protocol.available
+
+    @property
+    def in_flight(self) -> int:
+        """How many requests it carries."""
+        return self._protocol.in_flight
+
+    @property
+    def closed(self) -> bool:
+        """Whether it is closing or closed, and takes no request ever."""
+        return self._protocol.closing
+
+    @property
+    def info(self) -> ConnectionInfo:
+        """Its number, addresses and TLS object."""
+        return self._protocol.info
+
+    def dispatch(
+        self,
+        request: Request,
+        handler: ResponseHandler,
+        *,
+        timeout: TimeoutTypes = None,
+        trace: TraceHook | None = None,
+    ) -> Exchange:
+        exchange = HTTPExchange(
+            request,
+            handler,
+            TimeoutConfig.of(timeout, self._timeout),
+            asyncio.get_running_loop(),
+            self._trace if trace is None else trace,
+        )
+        if request.url.origin != self.origin:
+            exchange.fail(LocalProtocolError(f"the request is for another origin than {self.origin}"))
+        elif not self._protocol.available or not self._protocol.ready():
+            state = "closed" if self._protocol.closing else "busy"
+            exchange.fail(LocalProtocolError(f"the connection can take no request now: it is {state}"))
+        else:
+            self._protocol.start(exchange)
+        return exchange
+
+    async def close(self, *, force: bool = False) -> None:
+        """Closes it, and returns once it is closed.
+
+        Args:
+            force: abort the exchange that it carries.
+        """
+        if force:
+            self._protocol.abort(ResponseClosed("the connection was closed"))
+        else:
+            self._protocol.close("the connection was closed")
+        await self._protocol.wait_closed()
+
+    def __repr__(self) -> str:
+        return f"<ClientConnection to {self.origin}, {self.available} available, {self.in_flight} in flight>"

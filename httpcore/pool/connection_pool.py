@@ -1,0 +1,158 @@
+"""ConnectionPool: what users hold."""
+
+from __future__ import annotations
+
+import asyncio
+import warnings
+
+from httpcore.body import DEFAULT_HIGH_WATER, DEFAULT_LOW_WATER
+from httpcore.config import PoolLimits, SSLConfig, SSLTypes, TimeoutConfig, TimeoutTypes
+from httpcore.exceptions import PoolClosed
+from httpcore.handlers import Exchange, ResponseHandler
+from httpcore.pool.connector import Connector, TCPConnector
+from httpcore.pool.dispatcher import DEFAULT_MAX_BODY_SIZE, Dispatcher
+from httpcore.pool.routes import Route
+from httpcore.pool.slots import Slots
+from httpcore.protocols.base import DEFAULT_TIMEOUT, HTTPProtocol
+from httpcore.protocols.exchange import HTTPExchange
+from httpcore.protocols.http11 import HTTP11Protocol
+from httpcore.request import Request
+from httpcore.tls import ContextCache
+from httpcore.trace import TraceHook
+
+__all__ = ["ConnectionPool"]
+
+
+class ConnectionPool(Dispatcher):
+    """Sends requests, and keeps connections for the next ones.
+
+    It may be made where no loop runs, and belongs to the loop that first uses it. Used on another one later, as with
+    two `asyncio.run` in a row, it drops the first loop's connections and goes on.
+
+    `await close()`, or the end of `async with`, takes no new requests, fails the waiting ones with `PoolClosed`, and
+    closes idle connections. A response that is being read may be read to its end, and its connection closes with it;
+    `close(force=True)` aborts those too.
+
+    Args:
+        ssl: an `SSLConfig` or an `ssl.SSLContext`; `None` verifies against certifi's authorities.
+        timeout: a `TimeoutConfig`, or seconds for each; `None` is 5 seconds each, and no total.
+        limits: a `PoolLimits`; `None` is its defaults.
+        trace: a hook for every exchange that has none of its own, and for what happens to idle connections.
+        max_body_size: bytes that a response which is not streamed may have, once decoded (100 MiB); `None` sets no
+            limit.
+        high_water: bytes of content that wait to be read before the server is asked to pause.
+        low_water: bytes at or below which it may go on.
+        connector: opens connections; `None` is `TCPConnector()`.
+
+    Raises:
+        TypeError: `ssl`, `timeout` or `limits` is something else.
+        ValueError: a timeout or water mark is impossible.
+    """
+
+    def __init__(
+        self,
+        ssl: SSLTypes = None,
+        timeout: TimeoutTypes = None,
+        limits: PoolLimits | None = None,
+        *,
+        trace: TraceHook | None = None,
+        max_body_size: int | None = DEFAULT_MAX_BODY_SIZE,
+        high_water: int = DEFAULT_HIGH_WATER,
+        low_water: int = DEFAULT_LOW_WATER,
+        connector: Connector | None = None,
+    ) -> None:
+        self._slots: Slots | None = None  # the books on the loop that uses the pool; None before its first use
+        self._closed = False
+        super().__init__(max_body_size=max_body_size, high_water=high_water, low_water=low_water)
+        if limits is not None and not isinstance(limits, PoolLimits):
+            raise TypeError(f"limits takes a PoolLimits, not {type(limits).__name__}")
+        self._ssl = SSLConfig.of(ssl)
+        self._timeout = TimeoutConfig.of(timeout, DEFAULT_TIMEOUT)
+        self._limits = PoolLimits() if limits is None else limits
+        self._trace = trace
+        self._connector: Connector = TCPConnector() if connector is None else connector
+        self._contexts = ContextCache()
+
+    @property
+    def num_connections(self) -> int:
+        """How many connections there are, those included that are being made or closed."""
+        return 0 if self._slots is None else self._slots.count
+
+    @property
+    def num_keepalive_connections(self) -> int:
+        """How many of them are idle, and kept for the next request."""
+        return 0 if self._slots is None else self._slots.idle_count
+
+    @property
+    def num_active_connections(self) -> int:
+        """How many of them are not idle."""
+        return self.num_connections - self.num_keepalive_connections
+
+    @property
+    def num_waiting_requests(self) -> int:
+        """How many requests wait because a limit forbids to make a connection for them."""
+        return 0 if self._slots is None else self._slots.waiting_count
+
+    def dispatch(
+        self,
+        request: Request,
+        handler: ResponseHandler,
+        *,
+        timeout: TimeoutTypes = None,
+        trace: TraceHook | None = None,
+    ) -> Exchange:
+        loop = asyncio.get_running_loop()
+        slots = self._slots
+        if slots is None or slots.loop is not loop:
+            slots = self._bind(loop)
+        exchange = HTTPExchange(
+            request, handler, TimeoutConfig.of(timeout, self._timeout), loop, self._trace if trace is None else trace
+        )
+        if self._closed:
+            exchange.fail(PoolClosed("the pool was closed; it takes no new requests"))
+        else:
+            origin = request.url.origin
+            slots.submit(exchange, Route(origin, self._ssl if origin.scheme == "https" else None))
+        return exchange
+
+    async def close(self, *, force: bool = False) -> None:
+        """Closes the pool; see the class. Returns once the connections that close now are closed. Idempotent.
+
+        Args:
+            force: abort responses that are being read as well.
+        """
+        self._closed = True
+        slots = self._slots
+        if slots is not None and slots.loop is asyncio.get_running_loop():
+            slots.close(force=force)
+            await slots.wait_gone()
+
+    async def _dial(self, route: Route, trace: TraceHook | None) -> HTTPProtocol:
+        return await self._connector.connect(
+            HTTP11Protocol,
+            route.origin,
+            ssl_context=None if route.ssl is None else await self._contexts.load(route.ssl),
+            server_hostname=route.server_hostname,
+            trace=trace,
+        )
+
+    def _bind(self, loop: asyncio.AbstractEventLoop) -> Slots:
+        # The first loop, if there was one, took its connections with it when it ended; see Slots._live.
+        self._slots = Slots(loop, self._limits, self._dial, self._trace)
+        return self._slots
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else "open"
+        return f"<ConnectionPool {state}, {self.num_active_connections} active, {self.num_keepalive_connections} idle>"
+
+    def __del__(self, _warn: type[ResourceWarning] = ResourceWarning) -> None:
+        slots = getattr(self, "_slots", None)  # not there if the arguments were refused
+        if slots is None or slots.closed or not slots.count or slots.loop.is_closed():
+            return
+        warnings.warn(f"unclosed {self!r}", _warn, source=self, stacklevel=2)
+        # The garbage collector runs in any thread. What is still being read may be read to its end.
+        slots.loop.call_soon_threadsafe(_close_slots, slots)
+
+
+def _close_slots(slots: Slots) -> None:
+    slots.close(force=False)

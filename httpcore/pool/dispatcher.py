@@ -1,0 +1,166 @@
+"""Dispatcher: `request()` and `send()` over `dispatch()`, for whatever can dispatch."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from types import TracebackType
+from typing import Self
+
+from httpcore.body import DEFAULT_HIGH_WATER, DEFAULT_LOW_WATER
+from httpcore.config import TimeoutTypes
+from httpcore.decoders import accept_encoding
+from httpcore.handlers import Exchange, ResponseHandler
+from httpcore.headers import HeaderTypes
+from httpcore.request import BodyTypes, Request, Trailers
+from httpcore.response import Response, ResponseCollector
+from httpcore.trace import TraceHook
+from httpcore.urls import URL
+
+__all__ = ["DEFAULT_MAX_BODY_SIZE", "Dispatcher"]
+
+DEFAULT_MAX_BODY_SIZE = 100 * 1024 * 1024  # bytes: more than a body that belongs into memory, less than the memory
+
+
+class Dispatcher(ABC):
+    """What has `dispatch`, and gets the async API for it.
+
+    Args:
+        max_body_size: bytes that a response which is not streamed may have, once decoded; `None` sets no limit.
+        high_water: bytes of content that wait to be read before the server is asked to pause (64 KiB).
+        low_water: bytes at or below which it may go on (16 KiB).
+
+    Raises:
+        ValueError: `low_water` is over `high_water`, or one of them is negative.
+    """
+
+    def __init__(
+        self,
+        *,
+        max_body_size: int | None = DEFAULT_MAX_BODY_SIZE,
+        high_water: int = DEFAULT_HIGH_WATER,
+        low_water: int = DEFAULT_LOW_WATER,
+    ) -> None:
+        if not 0 <= low_water <= high_water:
+            raise ValueError(f"0 <= low_water <= high_water does not hold: {low_water}, {high_water}")
+        self._max_body_size = max_body_size
+        self._high_water = high_water
+        self._low_water = low_water
+
+    @abstractmethod
+    def dispatch(
+        self,
+        request: Request,
+        handler: ResponseHandler,
+        *,
+        timeout: TimeoutTypes = None,
+        trace: TraceHook | None = None,
+    ) -> Exchange:
+        """Sends `request` and tells `handler` what comes of it. Never waits, never blocks.
+
+        To be called on the loop's thread. Everything else of this class is built on it.
+
+        Args:
+            request: the request.
+            handler: called on the loop; see `ResponseHandler`. What cannot be sent is told to it as well.
+            timeout: a `TimeoutConfig`, or seconds for each; `None` is what was set for all requests.
+            trace: a hook for this exchange; `None` is the one that was set for all.
+
+        Returns:
+            The exchange. It may have ended already.
+        """
+
+    @abstractmethod
+    async def close(self, *, force: bool = False) -> None:
+        """Takes no new requests, and closes what is idle; see the class for the rest."""
+
+    async def aclose(self) -> None:
+        """The same as `close()`."""
+        await self.close()
+
+    async def request(
+        self,
+        method: str | bytes,
+        url: str | bytes | URL,
+        headers: HeaderTypes = (),
+        body: BodyTypes = b"",
+        stream: bool = False,
+        *,
+        timeout: TimeoutTypes = None,
+        trace: TraceHook | None = None,
+        decode: bool | None = None,
+        max_body_size: int | None = None,
+        target: str | bytes | None = None,
+        trailers: Trailers = (),
+    ) -> Response:
+        """Sends a request and returns the response.
+
+        Args:
+            method, url, headers, body, target, trailers: see `Request`.
+            stream: `False` reads the content, which is `response.body` then. `True` returns once the head came.
+            timeout: a `TimeoutConfig`, or seconds for each; `None` is what was set for all requests.
+            trace: a hook for this exchange; `None` is the one that was set for all.
+            decode: whether `content-encoding` is undone. `None` does, and offers what can be undone; except that a
+                streamed response to a caller who sent `accept-encoding` is left alone, and that nothing is offered
+                for other streams.
+            max_body_size: bytes that `response.body` may have; `None` is what was set for all.
+
+        Raises:
+            InvalidURL, UnsupportedProtocol, LocalProtocolError, TypeError: what was asked for cannot be sent.
+            PoolClosed, PoolTimeout, ConnectTimeout, ConnectError: there is no connection for it.
+            WriteTimeout, WriteError, ReadTimeout, ReadError, RemoteProtocolError, TotalTimeout: the exchange failed.
+            DecodingError, ResponseTooLarge: the content cannot be had.
+            Exception: what the body raised.
+        """
+        return await self.send(
+            Request(method, url, headers, body, target=target, trailers=trailers),
+            stream,
+            timeout=timeout,
+            trace=trace,
+            decode=decode,
+            max_body_size=max_body_size,
+        )
+
+    async def send(
+        self,
+        request: Request,
+        stream: bool = False,
+        *,
+        timeout: TimeoutTypes = None,
+        trace: TraceHook | None = None,
+        decode: bool | None = None,
+        max_body_size: int | None = None,
+    ) -> Response:
+        """Sends a `Request`; otherwise the same as `request`."""
+        fields = request.headers
+        if decode is None:
+            decode = not stream or b"accept-encoding" not in fields
+        # A part of coded content cannot be decoded, so none is asked for where a range is.
+        if decode and not stream and b"accept-encoding" not in fields and b"range" not in fields:
+            request = request.with_headers([(b"Accept-Encoding", accept_encoding())])
+        collector = ResponseCollector(
+            asyncio.get_running_loop(),
+            decode=decode,
+            max_body_size=self._max_body_size if max_body_size is None else max_body_size,
+            high_water=self._high_water,
+            low_water=self._low_water,
+        )
+        future = collector.future
+        assert future is not None
+        exchange = self.dispatch(request, collector, timeout=timeout, trace=trace)
+        try:
+            response = await future
+            if not stream:
+                await response.read()
+        except BaseException:
+            exchange.abort()
+            raise
+        return response
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()

@@ -1,0 +1,166 @@
+"""Waiters: the FIFO of exchanges that wait for a connection, and the only place that decides who is next (rule P3).
+
+An exchange waits in its lane, the requests that could share a connection, in one of two ways:
+
+- *dialling*: a connection is being made on its behalf. The dial belongs to its slot, not to the exchange: whichever
+  connection is there first, a made one or a freed one, goes to the lane's oldest.
+- *queued*: no connection may be made for now. It is also in `_for_place`, the queue across lanes, unless the lane's own
+  limit stands against it.
+
+Within a lane the dialling are all older than the queued, as places are given in order. All steps are O(1): the queues
+are `OrderedDict`s, since the first key of a plain dict is found in linear time once many before it were deleted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from httpcore.exceptions import Phase, PoolTimeout
+from httpcore.protocols.exchange import HTTPExchange
+
+if TYPE_CHECKING:
+    from httpcore.pool.slots import Lane
+
+__all__ = ["OVERTAKE_LIMIT", "Waiter", "Waiters"]
+
+# How many times a freed connection may go to its own lane although an exchange of another lane has waited longer. To
+# serve that one, the connection would have to be closed and another made, so strict order would end in nothing but
+# handshakes once two busy origins meet the limit; and with no bound the other lane might wait for ever. Arbitrary.
+OVERTAKE_LIMIT = 16
+
+
+class Waiter:
+    """One waiting exchange; its holder until it is started."""
+
+    __slots__ = ("dialling", "exchange", "handle", "lane", "overtaken", "ticket", "waiters")
+
+    def __init__(self, waiters: Waiters, exchange: HTTPExchange, lane: Lane, ticket: int) -> None:
+        self.waiters = waiters
+        self.exchange = exchange
+        self.lane = lane
+        self.ticket = ticket  # its place in the order of arrival, across lanes
+        self.dialling = False
+        self.overtaken = 0
+        self.handle: asyncio.TimerHandle | None = None  # the pool timeout's, while queued
+
+    def abandon(self, exchange: HTTPExchange) -> None:
+        """The exchange failed while it waited."""
+        self.waiters.remove(self)
+
+    def expire(self) -> None:
+        """The pool timeout has passed."""
+        self.handle = None
+        seconds = self.exchange.timeout.pool_timeout
+        self.exchange.fail(PoolTimeout(f"no connection became free within {seconds} seconds: {self.waiters.report()}"))
+
+
+class Waiters:
+    """Everybody who waits in one pool.
+
+    Args:
+        loop: the loop.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._tickets = 0
+        self._for_place: OrderedDict[Waiter, None] = OrderedDict()
+        self.queued_count = 0
+        self.report: Callable[[], str] = str  # says what the pool looks like; assigned by the pool
+
+    def add(self, exchange: HTTPExchange, lane: Lane, *, dialling: bool) -> Waiter:
+        """Lets `exchange` wait in `lane`."""
+        self._tickets += 1
+        waiter = Waiter(self, exchange, lane, self._tickets)
+        if dialling:
+            waiter.dialling = True
+            lane.dialling[waiter] = None
+            exchange.wait(waiter, Phase.CONNECTING)
+        else:
+            lane.queued[waiter] = None
+            self.queued_count += 1
+            if not lane.full:
+                self._for_place[waiter] = None
+            exchange.wait(waiter, Phase.WAITING)
+            if exchange.timeout.pool_timeout is not None:
+                waiter.handle = self._loop.call_later(exchange.timeout.pool_timeout, waiter.expire)
+        return waiter
+
+    def remove(self, waiter: Waiter) -> None:
+        """Takes `waiter` out, wherever it is."""
+        if waiter.dialling:
+            del waiter.lane.dialling[waiter]
+        else:
+            self._unqueue(waiter)
+
+    def take(self, lane: Lane) -> HTTPExchange | None:
+        """Takes out the exchange that a freed connection of `lane` goes to.
+
+        Returns `None` where nobody in the lane waits, or where it is somebody else's turn to have the place.
+        """
+        waiter = self._oldest(lane)
+        if waiter is None:
+            return None
+        first = next(iter(self._for_place), waiter)
+        if first.ticket < waiter.ticket:
+            first.overtaken += 1
+            if first.overtaken > OVERTAKE_LIMIT:
+                return None
+        self.remove(waiter)
+        return waiter.exchange
+
+    def take_dialling(self, lane: Lane) -> HTTPExchange | None:
+        """Takes out the oldest for whom a connection is being made: it hears of a dial that failed."""
+        waiter = next(iter(lane.dialling), None)
+        if waiter is None:
+            return None
+        self.remove(waiter)
+        return waiter.exchange
+
+    def take_all(self, lane: Lane) -> list[HTTPExchange]:
+        """Takes out everybody who waits in `lane`."""
+        waiting = [*lane.dialling, *lane.queued]
+        for waiter in waiting:
+            self.remove(waiter)
+        return [waiter.exchange for waiter in waiting]
+
+    def grant_place(self) -> Waiter | None:
+        """Returns the oldest for whom a connection may be made, there being room in the pool; it dials from then on."""
+        while self._for_place:
+            waiter = next(iter(self._for_place))
+            if waiter.lane.full:
+                del self._for_place[waiter]  # `enter` brings it back
+                continue
+            self._unqueue(waiter)
+            waiter.dialling = True
+            waiter.lane.dialling[waiter] = None
+            waiter.exchange.wait(waiter, Phase.CONNECTING)
+            return waiter
+        return None
+
+    def enter(self, lane: Lane) -> None:
+        """Lets the oldest queued of `lane` wait for a place, if the lane's own limit does not stand against it.
+
+        To be called when one of the lane's connections ended. With this, and with the same in `_unqueue`, whoever is
+        first in a lane that is not full is always in `_for_place`.
+        """
+        first = next(iter(lane.queued), None)
+        if first is not None and first not in self._for_place and not lane.full:
+            self._for_place[first] = None
+            if first.ticket < next(iter(self._for_place)).ticket:
+                self._for_place.move_to_end(first, last=False)
+
+    def _oldest(self, lane: Lane) -> Waiter | None:
+        return next(iter(lane.dialling), None) or next(iter(lane.queued), None)
+
+    def _unqueue(self, waiter: Waiter) -> None:
+        del waiter.lane.queued[waiter]
+        self._for_place.pop(waiter, None)
+        self.queued_count -= 1
+        if waiter.handle is not None:
+            waiter.handle.cancel()
+            waiter.handle = None
+        self.enter(waiter.lane)

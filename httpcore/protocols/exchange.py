@@ -1,0 +1,367 @@
+"""HTTPExchange: one request and its response, from `dispatch` to the end, on whatever carries it.
+
+It owns what belongs to the exchange and not to a connection: the states of its two halves, its total deadline, the
+task that reads a streamed body, and the promise that its handler hears of the end exactly once. The connection that
+carries it reads and moves the halves; the exchange asks the connection to write, to pause or to let go.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Callable
+from typing import Protocol, TypeAlias
+
+from httpcore.config import TimeoutConfig
+from httpcore.exceptions import HTTPCoreError, LocalProtocolError, Phase, ResponseClosed, TotalTimeout
+from httpcore.handlers import ConnectionInfo, Exchange, ResponseHandler, Timings
+from httpcore.headers import Headers, HeaderTypes, check_trailers
+from httpcore.protocols.states import RECEIVE, SEND, ReceiveEvent, ReceiveState, SendEvent, SendState, advance
+from httpcore.request import Request
+from httpcore.trace import ExchangeFailed, ResponseComplete, SlotAssigned, TraceHook, emit
+
+__all__ = ["Carrier", "Holder", "HTTPExchange"]
+
+
+class Holder(Protocol):
+    """Who has the exchange at the moment: a queue while it waits, then a connection."""
+
+    def abandon(self, exchange: HTTPExchange) -> None:
+        """The exchange has failed: forget it and free what it holds."""
+
+
+class Carrier(Holder, Protocol):
+    """A connection, as the exchange that it carries sees it."""
+
+    def write_body(self, exchange: HTTPExchange, data: bytes | bytearray | memoryview) -> None:
+        """Sends a piece of the body, and the head before the first one if that was held back."""
+
+    def end_body(self, exchange: HTTPExchange, trailers: Headers) -> None:
+        """Ends the body."""
+
+    def pause_reading(self, exchange: HTTPExchange) -> None:
+        """Withholds what comes for this exchange."""
+
+    def resume_reading(self, exchange: HTTPExchange) -> None:
+        """Delivers it again."""
+
+
+# What a handler may raise without ending the program: it ends the exchange instead.
+_RAISED = (Exception, asyncio.CancelledError)
+
+Replay: TypeAlias = Callable[["HTTPExchange", HTTPCoreError], bool]
+
+
+class HTTPExchange(Exchange):
+    """What `dispatch` makes; see `Exchange` for what its user may call.
+
+    Attributes:
+        handler: who is told. The carrier calls its `data_received` itself, to save a frame for every chunk.
+        timeout: the exchange's deadlines.
+        trace: the hook, `None` without one.
+        send, receive: the states of the halves. Assigned here and by the carrier, through `advance` alone.
+        phase_before_start: what it waits for while it has no carrier.
+        reused: whether the carrier had carried another exchange before this one.
+        response_started: whether any byte came since the request was started on this carrier.
+        head_written: whether any byte of the request was handed to a transport, on this carrier.
+        reading_paused: whether the user asked for a pause.
+        replayed: whether the exchange was started before, on a connection that died.
+        replay: asks the pool to send the request again; returns whether it does. `None` without a pool.
+    """
+
+    __slots__ = (
+        "_carrier",
+        "_context",
+        "_dispatched_at",
+        "_ended_at",
+        "_holder",
+        "_info",
+        "_loop",
+        "_pump",
+        "_pushed_eof",
+        "_request",
+        "_response_at",
+        "_sent_at",
+        "_started_at",
+        "_total_handle",
+        "_writable",
+        "_writing_paused",
+        "handler",
+        "head_written",
+        "phase_before_start",
+        "reading_paused",
+        "receive",
+        "replay",
+        "replayed",
+        "request_sent",
+        "response_started",
+        "reused",
+        "send",
+        "stream",
+        "timeout",
+        "trace",
+    )
+
+    def __init__(
+        self,
+        request: Request,
+        handler: ResponseHandler,
+        timeout: TimeoutConfig,
+        loop: asyncio.AbstractEventLoop,
+        trace: TraceHook | None = None,
+    ) -> None:
+        self._request = request
+        self.handler = handler
+        self.timeout = timeout
+        self.trace = trace
+        self._loop = loop
+        self.send = SendState.IDLE
+        self.receive = ReceiveState.AWAITING_HEAD
+        self.phase_before_start = Phase.WAITING
+        self.reused = False
+        self.response_started = False
+        self.head_written = False
+        self.request_sent = False  # whether any byte was handed to a transport, on this carrier or an earlier one
+        self.reading_paused = False
+        self.replayed = False
+        self.replay: Replay | None = None
+        self.stream: int | None = None
+        self._holder: Holder | None = None
+        self._carrier: Carrier | None = None  # the holder, once it is a connection
+        self._info: ConnectionInfo | None = None
+        self._pushed_eof = False
+        self._pump: asyncio.Task[None] | None = None
+        self._writing_paused = False
+        self._writable: asyncio.Future[None] | None = None  # what the pump waits for while writing is paused
+        self._dispatched_at = loop.time()
+        self._started_at: float | None = None
+        self._sent_at: float | None = None
+        self._response_at: float | None = None
+        self._ended_at: float | None = None
+        self._total_handle: asyncio.TimerHandle | None = None
+        if timeout.total_timeout is not None:
+            self._total_handle = loop.call_later(timeout.total_timeout, self._total_expired)
+        # A streamed body runs in the context of who dispatched it, not of whoever freed the connection.
+        self._context = None if request.content is not None else contextvars.copy_context()
+
+    # What the user calls: see handlers.Exchange.
+
+    @property
+    def request(self) -> Request:
+        return self._request
+
+    @property
+    def connection_info(self) -> ConnectionInfo | None:
+        return self._info
+
+    @property
+    def stream_id(self) -> int | None:
+        return self.stream
+
+    @property
+    def timings(self) -> Timings:
+        return Timings(self._dispatched_at, self._started_at, self._sent_at, self._response_at, self._ended_at)
+
+    @property
+    def ended(self) -> bool:
+        return self._ended_at is not None
+
+    def pause_reading(self) -> None:
+        self.reading_paused = True
+        if self._carrier is not None:
+            self._carrier.pause_reading(self)
+
+    def resume_reading(self) -> None:
+        self.reading_paused = False
+        if self._carrier is not None:
+            self._carrier.resume_reading(self)
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        if not isinstance(data, (bytes, bytearray, memoryview)):
+            raise TypeError(f"write takes bytes, not {type(data).__name__}")
+        carrier = self._pushing()
+        if carrier is not None and len(data):
+            self._or_fail(lambda: carrier.write_body(self, data))
+
+    def write_eof(self, trailers: HeaderTypes = ()) -> None:
+        fields = check_trailers(trailers)
+        carrier = self._pushing()
+        if carrier is not None:
+            self._pushed_eof = True
+            self._or_fail(lambda: carrier.end_body(self, fields))
+
+    def abort(self, error: BaseException | None = None) -> None:
+        self.fail(ResponseClosed("the exchange was aborted") if error is None else error)
+
+    # What its holder calls.
+
+    @property
+    def phase(self) -> Phase:
+        """What the exchange is doing."""
+        if self._carrier is None:
+            return self.phase_before_start
+        if self.receive != ReceiveState.AWAITING_HEAD:
+            return Phase.RECEIVING_BODY
+        if self.send in (SendState.SENDING_BODY, SendState.AWAITING_CONTINUE):
+            return Phase.SENDING_BODY
+        return Phase.RECEIVING_HEAD if self.send == SendState.DONE else Phase.SENDING_HEAD
+
+    def wait(self, holder: Holder, phase: Phase) -> None:
+        """`holder` has it from now on, until it can be started."""
+        self._holder = holder
+        self.phase_before_start = phase
+
+    def start(self, carrier: Carrier, info: ConnectionInfo, reused: bool) -> None:
+        """`carrier` carries it from now on. Tells the handler, who may end the exchange at once."""
+        self._holder = self._carrier = carrier
+        self._info = info
+        self.reused = reused
+        self._started_at = self._loop.time()
+        if self.trace is not None:
+            emit(self.trace, SlotAssigned(self._started_at, info.connection_id, reused), self._loop)
+        if not self.replayed:
+            try:
+                self.handler.exchange_started(self)
+            except _RAISED as exc:
+                self.fail(exc)
+
+    def head_received(self) -> None:
+        """The final response's head came."""
+        self.receive = advance(RECEIVE, self.receive, ReceiveEvent.HEAD)
+        self._response_at = self._loop.time()
+
+    def body_sent(self) -> None:
+        """The last byte of the request was handed to the transport."""
+        self.send = advance(SEND, self.send, SendEvent.END)
+        self._sent_at = self._loop.time()
+
+    def complete(self, trailers: Headers) -> None:
+        """The response ended as it should, and the carrier has let go. Tells the handler."""
+        self.receive = advance(RECEIVE, self.receive, ReceiveEvent.END)
+        self._end()
+        if self.trace is not None and self._info is not None:
+            emit(self.trace, ResponseComplete(self._loop.time(), self._info.connection_id), self._loop)
+        try:
+            self.handler.response_complete(trailers)
+        except _RAISED as exc:
+            self._report(exc)
+
+    def fail(self, error: BaseException) -> None:
+        """Ends the exchange with `error`: tells the holder, then the handler. Ignored after the end."""
+        if self._ended_at is not None:
+            return
+        if isinstance(error, HTTPCoreError) and error.host is None:
+            error.host, error.port = self._request.url.host, self._request.url.port
+            error.phase = self.phase
+            error.request_sent = self.request_sent
+        self.send = advance(SEND, self.send, SendEvent.FAIL)
+        self.receive = advance(RECEIVE, self.receive, ReceiveEvent.FAIL)
+        holder = self._holder
+        self._end()
+        if holder is not None:
+            holder.abandon(self)
+        if self.trace is not None:
+            emit(self.trace, ExchangeFailed(self._loop.time(), error), self._loop)
+        try:
+            self.handler.exchange_failed(error)
+        except _RAISED as exc:
+            self._report(exc)
+
+    def connection_failed(self, error: HTTPCoreError) -> None:
+        """The carrier died or broke the rules: sends the request again where that is allowed, or fails."""
+        if self._ended_at is None and (self.replay is None or not self.replay(self, error)):
+            self.fail(error)
+
+    def rewind(self) -> None:
+        """Makes ready to be started again, on another carrier."""
+        self._stop_pump()
+        self._holder = self._carrier = self._info = None
+        self.send = SendState.IDLE
+        self.head_written = self.response_started = False
+        self.replayed = True
+        self._writing_paused = False
+
+    def start_pump(self) -> None:
+        """Begins to read and send the request's body; nothing to do where the caller pushes it."""
+        if not self._request.pushed:
+            self._pump = self._loop.create_task(self._run_pump(), context=self._context)
+
+    def set_writing_paused(self, paused: bool) -> None:
+        """Tells who sends the body whether to stop or to go on. Idempotent."""
+        if paused == self._writing_paused:
+            return
+        self._writing_paused = paused
+        if self._writable is not None and not self._writable.done():
+            self._writable.set_result(None)
+        if self._request.pushed:
+            try:
+                (self.handler.pause_writing if paused else self.handler.resume_writing)()
+            except _RAISED as exc:
+                self.fail(exc)
+
+    # Its own.
+
+    def _pushing(self) -> Carrier | None:
+        """Returns the carrier that takes what the caller pushes; `None` after the end."""
+        if not self._request.pushed:
+            raise LocalProtocolError("the request has a body of its own; make it with body=httpcore.PUSHED")
+        if self._ended_at is not None:
+            return None
+        if self._pushed_eof:
+            raise LocalProtocolError("the body was ended already")
+        if self._carrier is None:
+            raise LocalProtocolError("the exchange has no connection yet: wait for exchange_started")
+        return self._carrier
+
+    def _or_fail(self, send: Callable[[], None]) -> None:
+        # What the caller does wrong is told to the caller, and ends the exchange: the server was promised otherwise.
+        try:
+            send()
+        except LocalProtocolError as exc:
+            self.fail(exc)
+            raise
+
+    async def _run_pump(self) -> None:
+        try:
+            chunks = self._request.open_body()
+            try:
+                async for chunk in chunks:
+                    if len(chunk) and self._carrier is not None:
+                        self._carrier.write_body(self, chunk)
+                    while self._writing_paused:
+                        self._writable = self._loop.create_future()
+                        await self._writable
+            finally:
+                await chunks.aclose()  # type: ignore[attr-defined]  # it is a generator of request.py
+            trailers = self._request.trailers
+            fields = check_trailers(trailers() if callable(trailers) else trailers)
+            if self._carrier is not None:
+                self._carrier.end_body(self, fields)
+        except asyncio.CancelledError as exc:
+            # By _stop_pump the exchange is over, or starts anew; by anyone else the body's own code was cancelled.
+            if self._pump is asyncio.current_task():
+                self.fail(exc)
+            raise
+        except Exception as exc:
+            self.fail(exc)
+
+    def _stop_pump(self) -> None:
+        pump, self._pump = self._pump, None
+        if pump is not None and pump is not asyncio.current_task():
+            pump.cancel()
+
+    def _end(self) -> None:
+        self._ended_at = self._loop.time()
+        self._stop_pump()
+        self._holder = self._carrier = None
+        self.replay = None
+        if self._total_handle is not None:
+            self._total_handle.cancel()
+            self._total_handle = None
+
+    def _total_expired(self) -> None:
+        self.fail(TotalTimeout(f"the exchange did not end within {self.timeout.total_timeout} seconds"))
+
+    def _report(self, exc: BaseException) -> None:
+        message = "a handler of httpcore raised after its exchange had ended"
+        self._loop.call_exception_handler({"message": message, "exception": exc})

@@ -1,0 +1,428 @@
+"""HTTP11Protocol: HTTP/1.1 on one transport, one exchange at a time.
+
+Theory of operation. `start` takes an exchange and writes its head, with the body where that is small; a longer or
+streamed body is pushed by the exchange's own task, or by the caller, through `write_body` and `end_body`.
+`data_received` hands the bytes to the codec and calls the handler for everything that comes out, at once. The two
+halves meet in `_response_ended`: the connection is reused if, and only if, both are done, HTTP says it persists, and
+not one byte is left over; in every other case it closes. Every other end goes through `HTTPExchange.fail` or
+`connection_failed`, and comes back here through `abandon`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable
+
+from httpcore.exceptions import HTTPCoreError, LocalProtocolError, ReadTimeout, RemoteProtocolError, WriteTimeout
+from httpcore.handlers import ResponseHead
+from httpcore.headers import Headers
+from httpcore.protocols.base import HTTPProtocol, Outgoing
+from httpcore.protocols.codec import Codec, CodecEvent, EndOfMessage, Interim, Switched
+from httpcore.protocols.deadlines import Deadline
+from httpcore.protocols.exchange import HTTPExchange
+from httpcore.protocols.h11_codec import H11Codec
+from httpcore.protocols.states import (
+    CONNECTION,
+    SEND,
+    ConnectionEvent,
+    ConnectionState,
+    ReceiveState,
+    SendEvent,
+    SendState,
+    advance,
+)
+from httpcore.trace import (
+    BodySent,
+    ConnectionClosed,
+    ConnectionReleased,
+    HeadReceived,
+    HeadSent,
+    InformationalReceived,
+    TraceHook,
+    emit,
+)
+from httpcore.upgraded import UpgradedStream
+
+__all__ = ["HTTP11Protocol"]
+
+_KEEP_ALIVE_TIMEOUT = re.compile(rb"(?:^|[,; ])timeout=([0-9]{1,6})", re.IGNORECASE | re.ASCII)
+_WITH_THE_HEAD = 64 * 1024  # bytes of body that are written together with the head
+
+
+class HTTP11Protocol(HTTPProtocol):
+    """An HTTP/1.1 connection. See `HTTPProtocol` for how it is used.
+
+    Args:
+        codec: makes the codec of an exchange.
+    """
+
+    def __init__(self, codec: Callable[[], Codec] = H11Codec) -> None:
+        super().__init__()
+        self.state = ConnectionState.IDLE
+        self._make_codec = codec
+        # Per connection, from connection_made on.
+        self._read_deadline: Deadline
+        self._write_deadline: Deadline
+        self._upgraded: UpgradedStream | None = None
+        # Per exchange: set by start, cleared by _leave.
+        self._exchange: HTTPExchange | None = None
+        self._codec: Codec
+        self._first_byte: float | None = None  # when it came; for trace
+        self._held: list[Outgoing] = []  # body that was given while 100 (Continue) is awaited, and ...
+        self._held_end: Headers | None = None  # ... the trailers with which it was ended
+        self._continue_handle: asyncio.TimerHandle | None = None
+
+    # Starting and ending.
+
+    @property
+    def available(self) -> int:
+        return 1 if self.state == ConnectionState.IDLE else 0
+
+    @property
+    def in_flight(self) -> int:
+        return 0 if self._exchange is None else 1
+
+    @property
+    def closing(self) -> bool:
+        return self.state >= ConnectionState.CLOSING
+
+    @property
+    def closed(self) -> bool:
+        return self.state == ConnectionState.CLOSED
+
+    def start(self, exchange: HTTPExchange) -> None:
+        self.state = advance(CONNECTION, self.state, ConnectionEvent.START)
+        self._exchange = exchange
+        self._codec = self._make_codec()
+        reused = self._carried > 0
+        self._carried += 1
+        was_in_callback, self._in_callback = self._in_callback, True
+        try:
+            exchange.start(self, self.info, reused)
+            if self._write_gate.paused:
+                self.pause_writing()
+            if exchange.reading_paused:
+                self._read_gate.pause()
+            if exchange.ended:  # by exchange_started, or by one of the others
+                return
+            if exchange.request.peeks:
+                exchange.start_pump()
+            else:
+                self._send_head(exchange)
+        except LocalProtocolError as exc:
+            exchange.fail(exc)
+        finally:
+            self._in_callback = was_in_callback
+            if not was_in_callback:
+                self._flush()
+
+    def close(self, reason: str) -> None:
+        if not self.close_reason:
+            self.close_reason = reason
+        if self.state == ConnectionState.IDLE:
+            self._leave(ConnectionEvent.CLOSE, reason)
+            self._close_transport()
+            self._changed()
+
+    def abort(self, error: HTTPCoreError) -> None:
+        if self._exchange is not None:
+            self._exchange.fail(error)  # which comes back through abandon
+        else:
+            if self.state == ConnectionState.IDLE:
+                self._leave(ConnectionEvent.CLOSE, str(error))
+                self._changed()
+            self._close_transport(abort=True)
+
+    def abandon(self, exchange: HTTPExchange) -> None:
+        """The exchange failed: with half a message on the wire, the connection is of no use to anyone."""
+        if exchange is self._exchange:
+            self._leave(ConnectionEvent.CLOSE, "its exchange failed")
+            self._close_transport(abort=True)
+            self._changed()
+
+    def _leave(self, event: ConnectionEvent, reason: str) -> None:
+        """Moves the connection on and takes it from its exchange, if it has one. The caller tells the owner."""
+        exchange, self._exchange = self._exchange, None
+        self.state = advance(CONNECTION, self.state, event)
+        self._read_deadline.when = self._write_deadline.when = None
+        self._first_byte = self._held_end = None
+        self._held.clear()
+        if self._continue_handle is not None:
+            self._continue_handle.cancel()
+            self._continue_handle = None
+        if self.closing and not self.close_reason:
+            self.close_reason = reason
+        if exchange is not None and exchange.trace is not None:
+            self._trace_left(exchange.trace)
+
+    def _trace_left(self, trace: TraceHook) -> None:
+        now, number = self._loop.time(), self.info.connection_id
+        if self.closing:
+            emit(trace, ConnectionClosed(now, number, self.close_reason), self._loop)
+        elif self.state == ConnectionState.IDLE:
+            emit(trace, ConnectionReleased(now, number), self._loop)
+
+    # Sending.
+
+    def _send_head(self, exchange: HTTPExchange, *, without_body: bool = False) -> None:
+        request = exchange.request
+        head = self._codec.send_head(request, without_body=without_body)
+        exchange.send = advance(SEND, exchange.send, SendEvent.SEND_HEAD)
+        exchange.head_written = exchange.request_sent = True
+        self._write(head)
+        if exchange.trace is not None:
+            emit(exchange.trace, HeadSent(self._loop.time(), self.info.connection_id), self._loop)
+        if without_body:
+            self._end_request(exchange, Headers())
+        elif request.expects_continue:
+            exchange.send = advance(SEND, exchange.send, SendEvent.AWAIT_CONTINUE)
+            exchange.set_writing_paused(True)
+            self._continue_handle = self._loop.call_later(exchange.timeout.continue_timeout, self._continue)
+        elif not request.peeks:
+            self._send_body(exchange)
+
+    def _send_body(self, exchange: HTTPExchange) -> None:
+        content = exchange.request.content
+        if content is None or len(content) > _WITH_THE_HEAD or exchange.request.trailers:
+            exchange.start_pump()
+        else:
+            if content:
+                self.write_body(exchange, content)
+            self._end_request(exchange, Headers())
+
+    def write_body(self, exchange: HTTPExchange, data: Outgoing) -> None:
+        if exchange is not self._exchange:
+            return
+        if exchange.send == SendState.IDLE:  # the first chunk, for which the head was held back
+            self._send_head(exchange)
+        if exchange.send == SendState.AWAITING_CONTINUE:
+            self._held.append(data)
+            return
+        if exchange.send == SendState.SENDING_HEAD:
+            exchange.send = advance(SEND, exchange.send, SendEvent.SEND_BODY)
+        self._write(*self._codec.send_data(data))
+
+    def end_body(self, exchange: HTTPExchange, trailers: Headers) -> None:
+        if exchange is not self._exchange:
+            return
+        if exchange.send == SendState.IDLE:  # the stream was empty: there is no body
+            self._send_head(exchange, without_body=True)
+        elif exchange.send == SendState.AWAITING_CONTINUE:
+            self._held_end = trailers
+        else:
+            self._end_request(exchange, trailers)
+
+    def _end_request(self, exchange: HTTPExchange, trailers: Headers) -> None:
+        self._write(self._codec.send_eof(trailers))
+        exchange.body_sent()
+        if exchange.trace is not None:
+            emit(exchange.trace, BodySent(self._loop.time(), self.info.connection_id), self._loop)
+        self._await_progress(exchange)
+
+    def _continue(self) -> None:
+        """The server said 100 (Continue), or nothing for long enough (RFC 9110 10.1.1)."""
+        exchange = self._exchange
+        if self._continue_handle is not None:
+            self._continue_handle.cancel()
+            self._continue_handle = None
+        if exchange is None or exchange.send != SendState.AWAITING_CONTINUE:
+            return
+        exchange.send = advance(SEND, exchange.send, SendEvent.SEND_BODY)
+        held, self._held = self._held, []
+        try:
+            for data in held:
+                self._write(*self._codec.send_data(data))
+            if self._held_end is not None:
+                self._end_request(exchange, self._held_end)
+            elif not exchange.request.peeks:  # there, the body is being sent already
+                self._send_body(exchange)
+        except LocalProtocolError as exc:
+            exchange.fail(exc)
+        exchange.set_writing_paused(self._write_gate.paused)
+
+    def pause_writing(self) -> None:
+        """The transport's buffer is full."""
+        self._write_gate.pause()
+        exchange = self._exchange
+        if self._upgraded is not None:
+            self._upgraded.pause_writing()
+        elif exchange is not None:
+            if exchange.timeout.write_timeout is not None:
+                self._write_deadline.arm(self._loop.time() + exchange.timeout.write_timeout)
+            exchange.set_writing_paused(True)
+
+    def resume_writing(self) -> None:
+        """The transport's buffer has room."""
+        self._write_gate.resume()
+        self._write_deadline.when = None
+        exchange = self._exchange
+        if self._upgraded is not None:
+            self._upgraded.resume_writing()
+        elif exchange is not None and exchange.send != SendState.AWAITING_CONTINUE:
+            exchange.set_writing_paused(False)
+
+    # Receiving.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The connection is there."""
+        super().connection_made(transport)
+        self._read_deadline = Deadline(self._loop, self._read_expired)
+        self._write_deadline = Deadline(self._loop, self._write_expired)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes came; b"" stands for the end of the connection, while there is an exchange."""
+        exchange = self._exchange
+        if exchange is None:
+            if self._upgraded is not None:
+                self._upgraded.data_received(data)
+            elif self.state == ConnectionState.IDLE:
+                self.close("bytes came while it was idle")
+            return
+        self._in_callback = True
+        try:
+            if data and not exchange.response_started:
+                exchange.response_started = True
+                self._first_byte = self._loop.time()
+            events = self._codec.receive(data)
+            for event in events:
+                if type(event) is bytes:
+                    exchange.handler.data_received(event)
+                else:
+                    self._event_received(exchange, event)
+                if self._exchange is not exchange:
+                    return
+            # Progress is content, not bytes: what leads nowhere (interim responses, chunk framing) moves no deadline.
+            if events and self._read_deadline.when is not None and exchange.receive == ReceiveState.RECEIVING_BODY:
+                self._read_deadline.when = self._loop.time() + (exchange.timeout.read_timeout or 0.0)
+        except (Exception, asyncio.CancelledError) as exc:
+            if exchange.ended:
+                raise
+            exchange.fail(exc)
+        finally:
+            self._in_callback = False
+            self._flush()
+
+    def _event_received(self, exchange: HTTPExchange, event: CodecEvent) -> None:
+        if isinstance(event, ResponseHead):
+            exchange.head_received()
+            self._note_keep_alive(event.headers)
+            if exchange.trace is not None and self._first_byte is not None:
+                head_received = HeadReceived(self._loop.time(), event.status_code, self._first_byte)
+                emit(exchange.trace, head_received, self._loop)
+            exchange.handler.response_received(event)
+        elif isinstance(event, EndOfMessage):
+            self._response_ended(exchange, event.trailers)
+        elif isinstance(event, Interim):
+            if exchange.trace is not None:
+                emit(exchange.trace, InformationalReceived(self._loop.time(), event.status_code), self._loop)
+            exchange.handler.informational_received(event.status_code, event.headers)
+            if event.status_code == 100:
+                self._continue()
+        elif isinstance(event, Switched):
+            self._switched(exchange, event.leftover)
+        else:
+            assert isinstance(event, RemoteProtocolError)
+            self._connection_failed(exchange, event)
+
+    def _note_keep_alive(self, headers: Headers) -> None:
+        for name, value in headers:
+            if name == b"keep-alive" and (match := _KEEP_ALIVE_TIMEOUT.search(value)):
+                self.keep_alive_hint = float(match[1])
+
+    def _response_ended(self, exchange: HTTPExchange, trailers: Headers) -> None:
+        sent = exchange.send == SendState.DONE
+        if sent and not self.close_reason and self._codec.reusable:
+            self._leave(ConnectionEvent.REUSE, "")
+            self._read_gate.resume()
+        else:
+            reason = "HTTP says that it ends here" if sent else "the response came before the request had ended"
+            self._leave(ConnectionEvent.CLOSE, reason)
+            self._close_transport(abort=not sent)  # nobody wants the rest of the request
+        self._changed()  # before the handler hears of it (rule P4): the next request may go out at once
+        exchange.complete(trailers)
+
+    def _switched(self, exchange: HTTPExchange, leftover: bytes) -> None:
+        self._leave(ConnectionEvent.UPGRADE, "")
+        self._read_gate.resume()
+        stream = self._upgraded = UpgradedStream(self._transport, self, leftover)
+        self._changed()
+        try:
+            exchange.handler.connection_upgraded(stream)
+        except BaseException:
+            stream.abort()
+            raise
+        exchange.complete(Headers())
+
+    def _connection_failed(self, exchange: HTTPExchange, error: HTTPCoreError) -> None:
+        self._leave(ConnectionEvent.CLOSE, str(error))
+        self._close_transport(abort=True)
+        self._changed()
+        exchange.connection_failed(error)
+
+    def eof_received(self) -> bool:
+        """The server will send no more. Returns whether the transport is to stay open."""
+        if self._upgraded is not None:
+            # With TLS the answer would change nothing but for a warning: TLS has no half-closed state here.
+            return self._upgraded.eof_received() and self.info.ssl_object is None
+        if self.state == ConnectionState.IDLE:
+            self.close("the server closed it")
+        elif self._exchange is not None and self.info.ssl_object is None:
+            self.data_received(b"")
+        return False  # with TLS, connection_lost follows and can tell whether this was the server's doing
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone: the one place where it dies (rule E1)."""
+        if self._exchange is not None and (rest := self._rest(exc)):
+            self.data_received(rest)
+        cut_off = False
+        if self._exchange is not None and exc is None and self.info.ssl_object is not None:
+            cut_off = self._cut_off()
+            if not cut_off:
+                self.data_received(b"")
+        exchange = self._exchange
+        sending = exchange is not None and exchange.send == SendState.SENDING_BODY
+        reason = "TLS was cut off without close_notify" if cut_off else f"connection lost: {exc}"
+        self._leave(ConnectionEvent.LOST, reason)
+        self._read_deadline.close()
+        self._write_deadline.close()
+        if exchange is not None:
+            error = RemoteProtocolError(reason) if cut_off else self._translate(exc, sending=sending)
+            exchange.connection_failed(error)
+        if self._upgraded is not None:
+            self._upgraded.connection_lost(exc)
+        self._changed()
+        self._lost()
+
+    def pause_reading(self, exchange: HTTPExchange) -> None:
+        if exchange is self._exchange:
+            self._read_gate.pause()
+            self._read_deadline.when = None  # a slow reader is no fault of the server's
+
+    def resume_reading(self, exchange: HTTPExchange) -> None:
+        if exchange is self._exchange:
+            self._read_gate.resume()
+            self._await_progress(exchange)
+
+    # Deadlines.
+
+    def _await_progress(self, exchange: HTTPExchange) -> None:
+        """Starts the read deadline where the server is to act: the request is sent, and somebody reads."""
+        read_timeout = exchange.timeout.read_timeout
+        if read_timeout is not None and exchange.send == SendState.DONE and not self._read_gate.paused:
+            self._read_deadline.arm(self._loop.time() + read_timeout)
+
+    def _read_expired(self) -> None:
+        if self._exchange is not None:
+            seconds = self._exchange.timeout.read_timeout
+            self._exchange.fail(ReadTimeout(f"the server made no progress for {seconds} seconds"))
+
+    def _write_expired(self) -> None:
+        exchange = self._exchange
+        if exchange is None or exchange.timeout.write_timeout is None:
+            return
+        if self._write_gate.made_progress():
+            self._write_deadline.arm(self._loop.time() + exchange.timeout.write_timeout)
+        else:
+            seconds = exchange.timeout.write_timeout
+            exchange.fail(WriteTimeout(f"the server took none of the request for {seconds} seconds"))

@@ -1,0 +1,123 @@
+"""The state machines of an exchange and of an HTTP/1.1 connection, as tables.
+
+h11 and h2 know what is legal on the wire; these tables hold only what they do not know. A pair that is missing
+from a table cannot happen, whatever the peer or the caller does: it is a bug of ours, and raises `RuntimeError`.
+
+Enums are `IntEnum`s because they are dictionary keys on the path of every request, and a plain `Enum` hashes in Python.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import IntEnum
+from typing import TypeVar
+
+__all__ = ["CONNECTION", "RECEIVE", "SEND", "ConnectionEvent", "ConnectionState", "ReceiveEvent", "ReceiveState"]
+__all__ += ["SendEvent", "SendState", "advance"]
+
+
+class SendState(IntEnum):
+    """The half of an exchange that sends the request."""
+
+    IDLE = 0  # no byte was written; a streamed body's first chunk may be awaited
+    SENDING_HEAD = 1
+    AWAITING_CONTINUE = 2  # Expect: 100-continue was sent (RFC 9110 10.1.1)
+    SENDING_BODY = 3
+    DONE = 4
+    FAILED = 5
+
+
+class SendEvent(IntEnum):
+    """What moves the sending half."""
+
+    SEND_HEAD = 0
+    AWAIT_CONTINUE = 1
+    SEND_BODY = 2
+    END = 3
+    FAIL = 4
+
+
+class ReceiveState(IntEnum):
+    """The half of an exchange that receives the response."""
+
+    AWAITING_HEAD = 0  # interim (1xx) responses stay here
+    RECEIVING_BODY = 1
+    DONE = 2
+    FAILED = 3
+
+
+class ReceiveEvent(IntEnum):
+    """What moves the receiving half."""
+
+    HEAD = 0
+    END = 1
+    FAIL = 2
+
+
+class ConnectionState(IntEnum):
+    """An HTTP/1.1 connection."""
+
+    IDLE = 0  # connected, no exchange; bytes or EOF close it
+    ACTIVE = 1  # one exchange
+    UPGRADED = 2  # after 101, or 2xx to CONNECT: the bytes belong to the caller
+    CLOSING = 3  # close was asked for; no exchange; bytes are dropped
+    CLOSED = 4  # connection_lost was called
+
+
+class ConnectionEvent(IntEnum):
+    """What moves an HTTP/1.1 connection."""
+
+    START = 0
+    REUSE = 1
+    UPGRADE = 2
+    CLOSE = 3
+    LOST = 4
+
+
+SEND: Mapping[tuple[SendState, SendEvent], SendState] = {
+    (SendState.IDLE, SendEvent.SEND_HEAD): SendState.SENDING_HEAD,
+    (SendState.SENDING_HEAD, SendEvent.AWAIT_CONTINUE): SendState.AWAITING_CONTINUE,
+    (SendState.SENDING_HEAD, SendEvent.SEND_BODY): SendState.SENDING_BODY,
+    (SendState.AWAITING_CONTINUE, SendEvent.SEND_BODY): SendState.SENDING_BODY,
+    (SendState.SENDING_HEAD, SendEvent.END): SendState.DONE,
+    (SendState.SENDING_BODY, SendEvent.END): SendState.DONE,
+    (SendState.IDLE, SendEvent.FAIL): SendState.FAILED,
+    (SendState.SENDING_HEAD, SendEvent.FAIL): SendState.FAILED,
+    (SendState.AWAITING_CONTINUE, SendEvent.FAIL): SendState.FAILED,
+    (SendState.SENDING_BODY, SendEvent.FAIL): SendState.FAILED,
+    (SendState.DONE, SendEvent.FAIL): SendState.DONE,  # what was sent stays sent
+}
+
+RECEIVE: Mapping[tuple[ReceiveState, ReceiveEvent], ReceiveState] = {
+    (ReceiveState.AWAITING_HEAD, ReceiveEvent.HEAD): ReceiveState.RECEIVING_BODY,
+    (ReceiveState.RECEIVING_BODY, ReceiveEvent.END): ReceiveState.DONE,
+    (ReceiveState.AWAITING_HEAD, ReceiveEvent.FAIL): ReceiveState.FAILED,
+    (ReceiveState.RECEIVING_BODY, ReceiveEvent.FAIL): ReceiveState.FAILED,
+}
+
+CONNECTION: Mapping[tuple[ConnectionState, ConnectionEvent], ConnectionState] = {
+    (ConnectionState.IDLE, ConnectionEvent.START): ConnectionState.ACTIVE,
+    (ConnectionState.ACTIVE, ConnectionEvent.REUSE): ConnectionState.IDLE,
+    (ConnectionState.ACTIVE, ConnectionEvent.UPGRADE): ConnectionState.UPGRADED,
+    (ConnectionState.IDLE, ConnectionEvent.CLOSE): ConnectionState.CLOSING,
+    (ConnectionState.ACTIVE, ConnectionEvent.CLOSE): ConnectionState.CLOSING,
+    (ConnectionState.IDLE, ConnectionEvent.LOST): ConnectionState.CLOSED,
+    (ConnectionState.ACTIVE, ConnectionEvent.LOST): ConnectionState.CLOSED,
+    (ConnectionState.UPGRADED, ConnectionEvent.LOST): ConnectionState.CLOSED,
+    (ConnectionState.CLOSING, ConnectionEvent.LOST): ConnectionState.CLOSED,
+}
+
+_State = TypeVar("_State", bound=IntEnum)
+_Event = TypeVar("_Event", bound=IntEnum)
+
+
+def advance(table: Mapping[tuple[_State, _Event], _State], state: _State, event: _Event) -> _State:
+    """Returns the state after `event`.
+
+    Raises:
+        RuntimeError: the table has no such pair: a bug of this library.
+    """
+    try:
+        return table[state, event]
+    except KeyError:
+        raise RuntimeError(f"httpcore bug: {event!r} cannot happen in {state!r}") from None

@@ -1,0 +1,326 @@
+"""Request: a method, a target, the header fields as they will be sent, and a body of one of several kinds.
+
+Everything a caller can get wrong is refused here, when the request is made and before a connection is touched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import binascii
+import io
+import os
+import stat
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from enum import Enum
+from typing import Final, Literal, Protocol, TypeAlias, runtime_checkable
+
+from httpcore.exceptions import InvalidURL, LocalProtocolError
+from httpcore.headers import Headers, HeaderTypes, check_method, check_trailers, normalize_headers
+from httpcore.urls import URL, authority_form, check_target, parse_url
+
+__all__ = ["PUSHED", "BodyTypes", "Request", "Trailers"]
+
+_CHUNK_SIZE = 64 * 1024  # bytes: how large bodies are cut, so that no more than this waits behind the water marks
+_YIELD_AFTER = 1024 * 1024  # bytes that a body which never waits may send before other tasks get their turn
+
+# Methods whose requests seldom have content. A stream given for one of these is looked into before the head is
+# written, lest a gateway that always passes a stream turns every GET into a chunked request.
+_SELDOM_WITH_CONTENT = frozenset({b"GET", b"HEAD", b"DELETE", b"OPTIONS", b"TRACE"})
+# Methods that define what content means, where "none" is to be said (RFC 9110 8.6).
+_USUALLY_WITH_CONTENT = frozenset({b"POST", b"PUT", b"PATCH"})
+_IDEMPOTENT = frozenset({b"GET", b"HEAD", b"PUT", b"DELETE", b"OPTIONS", b"TRACE"})  # RFC 9110 9.2.2
+
+
+class _Pushed(Enum):
+    PUSHED = "PUSHED"
+
+    def __repr__(self) -> str:
+        return "httpcore.PUSHED"
+
+
+PUSHED: Final = _Pushed.PUSHED
+"""As a request's body: the caller sends it with `exchange.write` and `exchange.write_eof`."""
+
+
+@runtime_checkable
+class _Readable(Protocol):
+    def read(self, size: int, /) -> bytes: ...
+
+
+_Buffer: TypeAlias = bytes | bytearray | memoryview
+_Content: TypeAlias = _Buffer | str | Iterable[bytes] | AsyncIterable[bytes] | _Readable
+BodyTypes: TypeAlias = _Content | Callable[[], _Content] | Literal[_Pushed.PUSHED] | None
+"""What a caller may give as a body. A callable is called anew for every attempt to send it."""
+Trailers: TypeAlias = HeaderTypes | Callable[[], HeaderTypes]
+"""Trailer fields, or what gives them once the body was sent (a checksum, say)."""
+
+
+class Request:
+    """A request.
+
+    Args:
+        method: any token (RFC 9110 9.1); its case is kept.
+        url: an `http` or `https` URL. User and password in it are sent as Basic credentials, unless `headers` has
+            an `authorization` of its own.
+        headers: a mapping or (name, value) pairs. `host` is added unless given, and the framing unless given:
+            `content-length` for bytes and for files whose size is known, `transfer-encoding: chunked` for streams.
+        body: bytes; text, sent as UTF-8; an iterable or an async iterable of bytes; a binary file; `PUSHED`; or a
+            callable that returns one of the first four kinds. `None` and b"" are no body.
+        target: the request target, where the URL's own will not do (`b"*"` for OPTIONS). For CONNECT it is the
+            `host:port` to be connected to, and the URL says whom to ask.
+        trailers: trailer fields to be sent after the body, or a callable that gives them then. They make the body
+            chunked.
+
+    Attributes:
+        method: bytes.
+        url: the `URL`.
+        target: the request target, bytes (RFC 9112 3.2).
+        headers: `Headers` as they will be sent. A stream for GET, HEAD, DELETE, OPTIONS or TRACE that turns out to
+            be empty is sent without its `transfer-encoding`.
+        content: the body where it is bytes, `None` where it is a stream or `PUSHED`.
+        content_length: what `content-length` says, `None` without one.
+        expects_continue: whether there is a body, and `expect: 100-continue` asks to be told to send it.
+        peeks: whether the first chunk is awaited before the head is sent, to see whether there is a body at all.
+        trailers: as given.
+
+    Raises:
+        InvalidURL, UnsupportedProtocol: the URL.
+        LocalProtocolError: the method, the target, a header, or framing that contradicts itself or the body.
+        TypeError: something has a type that is not listed here.
+    """
+
+    __slots__ = (
+        "_body",
+        "_file_position",
+        "_opened",
+        "content",
+        "content_length",
+        "expects_continue",
+        "headers",
+        "method",
+        "peeks",
+        "target",
+        "trailers",
+        "url",
+    )
+
+    def __init__(
+        self,
+        method: str | bytes,
+        url: str | bytes | URL,
+        headers: HeaderTypes = (),
+        body: BodyTypes = b"",
+        *,
+        target: str | bytes | None = None,
+        trailers: Trailers = (),
+    ) -> None:
+        self.method = check_method(method)
+        self.url = parse_url(url)
+        self.headers = normalize_headers(headers)
+        self.trailers = trailers if callable(trailers) else check_trailers(trailers)
+        self._body: BodyTypes = body
+        self._opened = False
+        self._file_position: int | None = None
+        self.content: bytes | None
+        self.content_length: int | None = None
+        self.expects_continue = self.peeks = False
+        if target is not None:
+            self.target = check_target(target.encode() if isinstance(target, str) else target)
+        else:
+            self.target = authority_form(self.url.origin) if self.method == b"CONNECT" else self.url.target
+
+        size: int | None
+        if type(body) is bytes:
+            self.content = body
+            size = len(body)
+        else:
+            self.content, size = self._examine(body)
+        self._complete_headers(size)
+
+    @property
+    def pushed(self) -> bool:
+        """Whether the caller sends the body with `exchange.write`."""
+        return self._body is PUSHED
+
+    @property
+    def idempotent(self) -> bool:
+        """Whether sending it twice does what sending it once does, by its method or by `idempotency-key`."""
+        return self.method in _IDEMPOTENT or b"idempotency-key" in self.headers
+
+    @property
+    def replayable(self) -> bool:
+        """Whether the body can be sent again: bytes, a callable, a seekable file, or a stream nobody has started."""
+        if self.content is not None or self._file_position is not None or not self._opened:
+            return True
+        return callable(self._body)
+
+    @property
+    def chunked(self) -> bool:
+        """Whether the body's length is not said beforehand: `transfer-encoding: chunked` on HTTP/1.1."""
+        return b"transfer-encoding" in self.headers
+
+    def open_body(self) -> AsyncIterator[bytes]:
+        """Returns the body in chunks, from its beginning.
+
+        Raises:
+            LocalProtocolError: it was read before and cannot be read again, or it is `PUSHED`.
+        """
+        if self.content is None and not self.replayable:
+            raise LocalProtocolError("the request's body is a stream that was sent before; pass a callable instead")
+        self._opened = True
+        body = self._body
+        if callable(body):
+            body = body()
+        if self.content is not None:
+            return _cut(self.content)
+        return _iterate(body, self._file_position)
+
+    def with_headers(self, extra: Iterable[tuple[bytes, bytes]]) -> Request:
+        """Returns the same request with `extra` fields, which are taken as they are, behind its own."""
+        copy = object.__new__(Request)
+        for name in Request.__slots__:
+            setattr(copy, name, getattr(self, name))
+        copy.headers = Headers([*self.headers, *extra])
+        return copy
+
+    def __repr__(self) -> str:
+        return f"<Request {self.method.decode()} {self.url}>"
+
+    def _examine(self, body: BodyTypes) -> tuple[bytes | None, int | None]:
+        # Returns (the content where it is bytes, its size where that is known).
+        if body is None:
+            return b"", 0
+        if isinstance(body, str):
+            content = body.encode()
+            return content, len(content)
+        if isinstance(body, (bytes, bytearray, memoryview)):
+            content = bytes(body)
+            return content, len(content)
+        if isinstance(body, io.TextIOBase):
+            raise TypeError("the body is a text file; open it in binary mode")
+        if isinstance(body, _Readable):
+            self._file_position, size = _measure(body)
+            return None, size
+        if body is PUSHED or callable(body) or isinstance(body, (Iterable, AsyncIterable)):
+            if isinstance(body, dict):
+                raise TypeError("a dict is no body; encode it first, for example with json.dumps")
+            return None, None
+        raise TypeError(f"a body is bytes, str, a file, an (async) iterable of bytes or a callable, not {body!r:.80}")
+
+    def _complete_headers(self, size: int | None) -> None:
+        # RFC 9112 6.3 for the framing, 3.2 for Host, RFC 9110 8.6 for when a length is said.
+        hosts = lengths = codings = authorizations = 0
+        for name, value in self.headers:
+            lower = name.lower()
+            if lower == b"host":
+                hosts += 1
+            elif lower == b"content-length":
+                lengths += 1
+                if not value.isdigit():
+                    raise LocalProtocolError(f"the content-length header is no number: {value[:40]!r}")
+                self.content_length = int(value)
+            elif lower == b"transfer-encoding":
+                codings += 1
+                if value.lower() != b"chunked":
+                    raise LocalProtocolError("the only transfer-encoding that can be sent is chunked")
+            elif lower == b"authorization":
+                authorizations += 1
+            elif lower == b"expect":
+                self.expects_continue = size != 0 and value.lower() == b"100-continue"
+        if hosts > 1 or lengths > 1 or codings > 1 or (lengths and codings):
+            raise LocalProtocolError("the headers must not have two of host, content-length or transfer-encoding")
+        if not hosts:
+            self.headers.insert(0, (b"Host", self.url.host_header))
+        if self.url.userinfo is not None and not authorizations:
+            if b":" in self.url.userinfo[0]:
+                raise InvalidURL("the user in the URL has a colon, which Basic credentials cannot express (RFC 7617)")
+            credentials = binascii.b2a_base64(b":".join(self.url.userinfo), newline=False)
+            self.headers.append((b"Authorization", b"Basic " + credentials))
+        if lengths:
+            if self.trailers:
+                raise LocalProtocolError("trailers need a chunked body, and the headers have a content-length")
+            if size is not None and size != self.content_length:
+                raise LocalProtocolError(f"the content-length header says {self.content_length}, the body has {size}")
+        elif not codings:
+            if size is None or self.trailers:
+                self.headers.append((b"Transfer-Encoding", b"chunked"))
+                self.peeks = size is None and not self.trailers and self.method in _SELDOM_WITH_CONTENT
+            elif size or self.method in _USUALLY_WITH_CONTENT:
+                self.headers.append((b"Content-Length", b"%d" % size))
+                self.content_length = size
+
+
+def _measure(file: _Readable) -> tuple[int | None, int | None]:
+    """Returns the position of a file that can be rewound, and how many bytes follow where that is known."""
+    seekable = getattr(file, "seekable", None)
+    if not callable(seekable) or not seekable() or not isinstance(file, io.IOBase):
+        return None, None
+    position = file.tell()
+    if isinstance(file, io.BytesIO):
+        return position, len(file.getbuffer()) - position
+    try:
+        status = os.fstat(file.fileno())
+    except OSError:  # a file-like object with no descriptor: gzip.GzipFile has one, of another size, see below
+        return position, None
+    # Only what reads its descriptor as it is has the size of it; a GzipFile, say, does not.
+    plain = isinstance(file, (io.FileIO, io.BufferedReader, io.BufferedRandom)) and stat.S_ISREG(status.st_mode)
+    return position, max(status.st_size - position, 0) if plain else None
+
+
+async def _cut(content: bytes) -> AsyncIterator[bytes]:
+    view = memoryview(content)
+    for start in range(0, len(view), _CHUNK_SIZE):
+        yield view[start : start + _CHUNK_SIZE]  # type: ignore[misc]  # what takes the chunks takes any buffer
+        if start % _YIELD_AFTER == 0:
+            await asyncio.sleep(0)
+
+
+async def _iterate(body: object, file_position: int | None) -> AsyncIterator[bytes]:
+    """Gives any kind of body as chunks. What it holds open is closed when this is closed."""
+    if isinstance(body, str):
+        body = body.encode()
+    if isinstance(body, (bytes, bytearray, memoryview)):
+        async for chunk in _cut(bytes(body)):
+            yield chunk
+    elif isinstance(body, AsyncIterable):
+        try:
+            async for chunk in body:
+                yield _checked(chunk)
+        finally:
+            # A generator cut off in the middle runs its own `finally` now, and not when it is collected.
+            aclose = getattr(body, "aclose", None)
+            if aclose is not None:
+                await aclose()
+    elif isinstance(body, _Readable) and not isinstance(body, io.TextIOBase):
+        async for chunk in _read_file(body, file_position):
+            yield chunk
+    elif isinstance(body, Iterable):
+        sent = 0
+        for chunk in body:
+            yield _checked(chunk)
+            sent += len(chunk)
+            if sent >= _YIELD_AFTER:
+                sent = 0
+                await asyncio.sleep(0)
+    else:
+        raise TypeError(f"the body's callable returned {type(body).__name__}, which is no body")
+
+
+async def _read_file(file: _Readable, position: int | None) -> AsyncIterator[bytes]:
+    if isinstance(file, io.BytesIO):
+        assert position is not None
+        async for chunk in _cut(file.getbuffer()[position:].tobytes()):
+            yield chunk
+        return
+    loop = asyncio.get_running_loop()
+    if position is not None:
+        assert isinstance(file, io.IOBase)
+        await loop.run_in_executor(None, file.seek, position)
+    while chunk := await loop.run_in_executor(None, file.read, _CHUNK_SIZE):  # a disk may be slow, or far away
+        yield _checked(chunk)
+
+
+def _checked(chunk: object) -> bytes:
+    if isinstance(chunk, (bytes, bytearray, memoryview)):
+        return chunk  # type: ignore[return-value]  # what takes the chunks takes any buffer
+    raise TypeError(f"a body gives chunks of bytes, not {type(chunk).__name__}")

@@ -1,0 +1,186 @@
+"""Typed events for a trace hook: what happened to an exchange and to its connection, and when.
+
+A hook is a plain function, called on the loop: `trace=print` will do. With none set nothing is made or called.
+An exception from a hook goes to the loop's exception handler and changes nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, TypeAlias
+
+__all__ = [
+    "BodySent",
+    "ConnectFailed",
+    "ConnectionClosed",
+    "ConnectionReleased",
+    "ExchangeFailed",
+    "HeadReceived",
+    "HeadSent",
+    "InformationalReceived",
+    "RequestReplayed",
+    "ResolveComplete",
+    "ResolveStarted",
+    "ResponseComplete",
+    "SlotAssigned",
+    "SlotWaitStarted",
+    "TCPConnected",
+    "TLSEstablished",
+    "TraceEvent",
+    "TraceHook",
+    "emit",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class TraceEvent:
+    """The base of all events. `time` is in seconds of the loop's clock; `name` is `<noun>.<what happened>`."""
+
+    name: ClassVar[str]
+    time: float
+
+
+@dataclass(frozen=True, slots=True)
+class SlotWaitStarted(TraceEvent):
+    """No idle connection was there; `limited` says whether a limit forbids to make one now."""
+
+    name: ClassVar[str] = "slot.wait_started"
+    limited: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SlotAssigned(TraceEvent):
+    """The exchange got a connection, which carried one before if `reused`."""
+
+    name: ClassVar[str] = "slot.assigned"
+    connection_id: int
+    reused: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ResolveStarted(TraceEvent):
+    """The host's name is being looked up."""
+
+    name: ClassVar[str] = "connect.resolve_started"
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class ResolveComplete(TraceEvent):
+    """These addresses were found; they are tried in this order."""
+
+    name: ClassVar[str] = "connect.resolve_complete"
+    addresses: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TCPConnected(TraceEvent):
+    """One of the addresses answered."""
+
+    name: ClassVar[str] = "connect.tcp_connected"
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class TLSEstablished(TraceEvent):
+    """The TLS handshake succeeded."""
+
+    name: ClassVar[str] = "connect.tls_established"
+    version: str | None
+    alpn_protocol: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectFailed(TraceEvent):
+    """No connection could be made."""
+
+    name: ClassVar[str] = "connect.failed"
+    error: BaseException
+
+
+@dataclass(frozen=True, slots=True)
+class HeadSent(TraceEvent):
+    """The request's head was handed to the transport."""
+
+    name: ClassVar[str] = "request.head_sent"
+    connection_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class BodySent(TraceEvent):
+    """The last byte of the request was handed to the transport."""
+
+    name: ClassVar[str] = "request.body_sent"
+    connection_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class RequestReplayed(TraceEvent):
+    """A reused connection died before it answered; the request is sent again on a new one."""
+
+    name: ClassVar[str] = "request.replayed"
+    error: BaseException
+
+
+@dataclass(frozen=True, slots=True)
+class InformationalReceived(TraceEvent):
+    """An interim (1xx) response came."""
+
+    name: ClassVar[str] = "response.informational_received"
+    status_code: int
+
+
+@dataclass(frozen=True, slots=True)
+class HeadReceived(TraceEvent):
+    """The final response's head came. `first_byte` is when its, or an interim response's, first byte did."""
+
+    name: ClassVar[str] = "response.head_received"
+    status_code: int
+    first_byte: float
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseComplete(TraceEvent):
+    """The response's last byte came."""
+
+    name: ClassVar[str] = "response.complete"
+    connection_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class ExchangeFailed(TraceEvent):
+    """The exchange failed."""
+
+    name: ClassVar[str] = "exchange.failed"
+    error: BaseException
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionReleased(TraceEvent):
+    """The connection can carry a further exchange."""
+
+    name: ClassVar[str] = "connection.released"
+    connection_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionClosed(TraceEvent):
+    """The connection is gone, or will be as soon as its buffers are sent; `reason` says why, in words."""
+
+    name: ClassVar[str] = "connection.closed"
+    connection_id: int
+    reason: str
+
+
+TraceHook: TypeAlias = Callable[[TraceEvent], None]
+
+
+def emit(hook: TraceHook, event: TraceEvent, loop: asyncio.AbstractEventLoop) -> None:
+    """Calls `hook`, and reports what it raises."""
+    try:
+        hook(event)
+    except Exception as exc:
+        loop.call_exception_handler({"message": "a trace hook of httpcore raised", "exception": exc})
