@@ -1,4 +1,4 @@
-"""What a caller sets: TLS, timeouts and limits. Frozen, comparable and hashable, since parts of it are the pool's key."""
+"""What a caller sets: TLS, timeouts and limits. Frozen, comparable and hashable, as some are part of the pool's key."""
 
 from __future__ import annotations
 
@@ -22,6 +22,17 @@ class _Unset:
 _UNSET: Final = _Unset()
 
 
+def _is_cert(value: object) -> bool:
+    if not isinstance(value, tuple):
+        return isinstance(value, (str, os.PathLike))
+    paths, passwords = value[:2], value[2:]
+    return (
+        len(value) in (2, 3)
+        and all(isinstance(path, (str, os.PathLike)) for path in paths)
+        and all(isinstance(password, str) for password in passwords)
+    )
+
+
 @dataclass(frozen=True)
 class SSLConfig:
     """How TLS connections are made and whom they trust.
@@ -36,6 +47,7 @@ class SSLConfig:
     Raises:
         TypeError: `cert` or `verify` has another type, or an `ssl.SSLContext` was given together with `cert`, which
             would have to be loaded into it.
+        ValueError: `verify` is an empty path.
     """
 
     cert: _Path | tuple[_Path, _Path] | tuple[_Path, _Path, str] | None = None
@@ -44,8 +56,9 @@ class SSLConfig:
     def __post_init__(self) -> None:
         if not isinstance(self.verify, (bool, str, os.PathLike, ssl.SSLContext)):
             raise TypeError(f"verify takes a bool, a path or an ssl.SSLContext, not {type(self.verify).__name__}")
-        parts = self.cert if isinstance(self.cert, tuple) else (self.cert,)
-        if len(parts) > 3 or not all(part is None or isinstance(part, (str, os.PathLike)) for part in parts):
+        if self.verify == "":
+            raise ValueError("verify is an empty path")  # which OpenSSL would take for the system's authorities
+        if self.cert is not None and not _is_cert(self.cert):
             raise TypeError("cert takes a path, or a tuple of certificate path, key path and password")
         if isinstance(self.verify, ssl.SSLContext) and self.cert is not None:
             raise TypeError("load the client certificate into the ssl.SSLContext that is given, instead of cert=")
@@ -122,6 +135,8 @@ class TimeoutConfig:
             seconds = timeout if isinstance(value, _Unset) else value
             _check_seconds(name, seconds)
             object.__setattr__(self, name, seconds)
+        if self.continue_timeout is None:
+            raise TypeError("continue_timeout takes seconds, and None would wait for ever")
 
     @classmethod
     def of(cls, value: TimeoutTypes, default: TimeoutConfig) -> TimeoutConfig:

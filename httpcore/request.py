@@ -28,6 +28,10 @@ _YIELD_AFTER = 1024 * 1024  # bytes that a body which never waits may send befor
 _SELDOM_WITH_CONTENT = frozenset({b"GET", b"HEAD", b"DELETE", b"OPTIONS", b"TRACE"})
 # Methods that define what content means, where "none" is to be said (RFC 9110 8.6).
 _USUALLY_WITH_CONTENT = frozenset({b"POST", b"PUT", b"PATCH"})
+_FRAMING = frozenset({b"content-length", b"transfer-encoding"})
+_ONCE = _FRAMING | {b"host"}
+_CHECKED = _ONCE | {b"connection", b"expect"}
+_MAX_LENGTH_DIGITS = 18  # of a content-length: an exabyte
 _IDEMPOTENT = frozenset({b"GET", b"HEAD", b"PUT", b"DELETE", b"OPTIONS", b"TRACE"})  # RFC 9110 9.2.2
 
 
@@ -79,6 +83,8 @@ class Request:
             be empty is sent without its `transfer-encoding`.
         content: the body where it is bytes, `None` where it is a stream or `PUSHED`.
         content_length: what `content-length` says, `None` without one.
+        chunked: whether the body's length is not said beforehand: `transfer-encoding: chunked` on HTTP/1.1.
+        closes: whether `connection: close` asks for the connection to end with this exchange.
         expects_continue: whether there is a body, and `expect: 100-continue` asks to be told to send it.
         peeks: whether the first chunk is awaited before the head is sent, to see whether there is a body at all.
         trailers: as given.
@@ -92,7 +98,10 @@ class Request:
     __slots__ = (
         "_body",
         "_file_position",
+        "_names",
         "_opened",
+        "chunked",
+        "closes",
         "content",
         "content_length",
         "expects_continue",
@@ -117,13 +126,13 @@ class Request:
         self.method = check_method(method)
         self.url = parse_url(url)
         self.headers = normalize_headers(headers)
-        self.trailers = trailers if callable(trailers) else check_trailers(trailers)
+        self.trailers = trailers if callable(trailers) or trailers == () else check_trailers(trailers)
         self._body: BodyTypes = body
-        self._opened = False
+        self._opened = [False]  # a list, because copies share the body and so have to share this
         self._file_position: int | None = None
         self.content: bytes | None
         self.content_length: int | None = None
-        self.expects_continue = self.peeks = False
+        self.chunked = self.closes = self.expects_continue = self.peeks = False
         if target is not None:
             self.target = check_target(target.encode() if isinstance(target, str) else target)
         else:
@@ -145,19 +154,23 @@ class Request:
     @property
     def idempotent(self) -> bool:
         """Whether sending it twice does what sending it once does, by its method or by `idempotency-key`."""
-        return self.method in _IDEMPOTENT or b"idempotency-key" in self.headers
+        return self.method in _IDEMPOTENT or b"idempotency-key" in self._names
 
     @property
     def replayable(self) -> bool:
         """Whether the body can be sent again: bytes, a callable, a seekable file, or a stream nobody has started."""
-        if self.content is not None or self._file_position is not None or not self._opened:
+        if self.content is not None or self._file_position is not None or not self._opened[0]:
             return True
         return callable(self._body)
 
     @property
-    def chunked(self) -> bool:
-        """Whether the body's length is not said beforehand: `transfer-encoding: chunked` on HTTP/1.1."""
-        return b"transfer-encoding" in self.headers
+    def upgrades(self) -> bool:
+        """Whether `upgrade` offers the server to switch to another protocol (RFC 9110 7.8)."""
+        return b"upgrade" in self._names
+
+    def has_header(self, name: bytes) -> bool:
+        """Whether the caller gave a field of this lower-case name."""
+        return name in self._names
 
     def open_body(self) -> AsyncIterator[bytes]:
         """Returns the body in chunks, from its beginning.
@@ -167,13 +180,12 @@ class Request:
         """
         if self.content is None and not self.replayable:
             raise LocalProtocolError("the request's body is a stream that was sent before; pass a callable instead")
-        self._opened = True
-        body = self._body
-        if callable(body):
-            body = body()
+        self._opened[0] = True
         if self.content is not None:
             return _cut(self.content)
-        return _iterate(body, self._file_position)
+        if callable(self._body):
+            return _iterate(self._body(), None, ours=True)
+        return _iterate(self._body, self._file_position)
 
     def with_headers(self, extra: Iterable[tuple[bytes, bytes]]) -> Request:
         """Returns the same request with `extra` fields, which are taken as they are, behind its own."""
@@ -208,52 +220,61 @@ class Request:
         raise TypeError(f"a body is bytes, str, a file, an (async) iterable of bytes or a callable, not {body!r:.80}")
 
     def _complete_headers(self, size: int | None) -> None:
-        # RFC 9112 6.3 for the framing, 3.2 for Host, RFC 9110 8.6 for when a length is said.
-        hosts = lengths = codings = authorizations = 0
-        for name, value in self.headers:
-            lower = name.lower()
-            if lower == b"host":
-                hosts += 1
-            elif lower == b"content-length":
-                lengths += 1
-                if not value.isdigit():
-                    raise LocalProtocolError(f"the content-length header is no number: {value[:40]!r}")
-                self.content_length = int(value)
-            elif lower == b"transfer-encoding":
-                codings += 1
-                if value.lower() != b"chunked":
-                    raise LocalProtocolError("the only transfer-encoding that can be sent is chunked")
-            elif lower == b"authorization":
-                authorizations += 1
-            elif lower == b"expect":
-                self.expects_continue = size != 0 and value.lower() == b"100-continue"
-        if hosts > 1 or lengths > 1 or codings > 1 or (lengths and codings):
-            raise LocalProtocolError("the headers must not have two of host, content-length or transfer-encoding")
-        if not hosts:
-            self.headers.insert(0, (b"Host", self.url.host_header))
-        if self.url.userinfo is not None and not authorizations:
-            if b":" in self.url.userinfo[0]:
-                raise InvalidURL("the user in the URL has a colon, which Basic credentials cannot express (RFC 7617)")
-            credentials = binascii.b2a_base64(b":".join(self.url.userinfo), newline=False)
-            self.headers.append((b"Authorization", b"Basic " + credentials))
-        if lengths:
+        """Adds what is missing. RFC 9112 3.2 for Host, 6.3 for the framing; RFC 9110 8.6 for when a length is said."""
+        headers = self.headers
+        self._names = names = {name.lower() for name, _ in headers}
+        if names & _CHECKED:
+            self._check_given(size)
+        if b"host" not in names:
+            headers.insert(0, (b"Host", self.url.host_header))
+        if self.url.userinfo is not None and b"authorization" not in names:
+            headers.append((b"Authorization", _basic_credentials(*self.url.userinfo)))
+        if b"content-length" in names:
             if self.trailers:
                 raise LocalProtocolError("trailers need a chunked body, and the headers have a content-length")
             if size is not None and size != self.content_length:
                 raise LocalProtocolError(f"the content-length header says {self.content_length}, the body has {size}")
-        elif not codings:
-            if size is None or self.trailers:
-                self.headers.append((b"Transfer-Encoding", b"chunked"))
-                self.peeks = size is None and not self.trailers and self.method in _SELDOM_WITH_CONTENT
-            elif size or self.method in _USUALLY_WITH_CONTENT:
-                self.headers.append((b"Content-Length", b"%d" % size))
-                self.content_length = size
+        elif b"transfer-encoding" in names:
+            self.chunked = True
+        elif size is None or self.trailers:
+            self.chunked = True
+            headers.append((b"Transfer-Encoding", b"chunked"))
+            self.peeks = size is None and not self.trailers and self.method in _SELDOM_WITH_CONTENT
+        elif size or self.method in _USUALLY_WITH_CONTENT:
+            headers.append((b"Content-Length", b"%d" % size))
+            self.content_length = size
+
+    def _check_given(self, size: int | None) -> None:
+        once: set[bytes] = set()
+        for name, value in self.headers:
+            lower = name.lower()
+            if lower in _ONCE:
+                if lower in once:
+                    raise LocalProtocolError(f"the headers must not have two {lower.decode()} fields")
+                once.add(lower)
+            if lower == b"content-length":
+                if not value.isdigit() or len(value) > _MAX_LENGTH_DIGITS:
+                    raise LocalProtocolError(f"the content-length header is no possible number: {value[:40]!r}")
+                self.content_length = int(value)
+            elif lower == b"transfer-encoding" and value.lower() != b"chunked":
+                raise LocalProtocolError("the only transfer-encoding that can be sent is chunked")
+            elif lower == b"expect":
+                self.expects_continue = size != 0 and value.lower() == b"100-continue"
+            elif lower == b"connection":
+                self.closes = self.closes or b"close" in [token.strip() for token in value.lower().split(b",")]
+        if len(once & _FRAMING) > 1:
+            raise LocalProtocolError("the headers must not have both content-length and transfer-encoding")
+
+
+def _basic_credentials(user: bytes, password: bytes) -> bytes:
+    if b":" in user:
+        raise InvalidURL("the user in the URL has a colon, which Basic credentials cannot express (RFC 7617)")
+    return b"Basic " + binascii.b2a_base64(user + b":" + password, newline=False)
 
 
 def _measure(file: _Readable) -> tuple[int | None, int | None]:
     """Returns the position of a file that can be rewound, and how many bytes follow where that is known."""
-    seekable = getattr(file, "seekable", None)
-    if not callable(seekable) or not seekable() or not isinstance(file, io.IOBase):
+    if not isinstance(file, io.IOBase) or not file.seekable():
         return None, None
     position = file.tell()
     if isinstance(file, io.BytesIO):
@@ -275,41 +296,56 @@ async def _cut(content: bytes) -> AsyncIterator[bytes]:
             await asyncio.sleep(0)
 
 
-async def _iterate(body: object, file_position: int | None) -> AsyncIterator[bytes]:
-    """Gives any kind of body as chunks. What it holds open is closed when this is closed."""
+async def _iterate(body: object, file_position: int | None, *, ours: bool = False) -> AsyncIterator[bytes]:
+    """Gives any kind of body as chunks.
+
+    Generators are closed when this is, and so is a file that is `ours`: one that a callable opened.
+    """
     if isinstance(body, str):
         body = body.encode()
     if isinstance(body, (bytes, bytearray, memoryview)):
         async for chunk in _cut(bytes(body)):
             yield chunk
     elif isinstance(body, AsyncIterable):
+        async_chunks = aiter(body)
         try:
-            async for chunk in body:
+            async for chunk in async_chunks:
                 yield _checked(chunk)
         finally:
             # A generator cut off in the middle runs its own `finally` now, and not when it is collected.
-            aclose = getattr(body, "aclose", None)
+            aclose = getattr(async_chunks, "aclose", None)
             if aclose is not None:
                 await aclose()
     elif isinstance(body, _Readable) and not isinstance(body, io.TextIOBase):
-        async for chunk in _read_file(body, file_position):
-            yield chunk
+        try:
+            async for chunk in _read_file(body, file_position):
+                yield chunk
+        finally:
+            close = getattr(body, "close", None)
+            if ours and close is not None:
+                close()
     elif isinstance(body, Iterable):
+        chunks = iter(body)
         sent = 0
-        for chunk in body:
-            yield _checked(chunk)
-            sent += len(chunk)
-            if sent >= _YIELD_AFTER:
-                sent = 0
-                await asyncio.sleep(0)
+        try:
+            for chunk in chunks:
+                yield _checked(chunk)
+                sent += len(chunk)
+                if sent >= _YIELD_AFTER:
+                    sent = 0
+                    await asyncio.sleep(0)
+        finally:
+            close = getattr(chunks, "close", None)
+            if close is not None:
+                close()
     else:
         raise TypeError(f"the body's callable returned {type(body).__name__}, which is no body")
 
 
 async def _read_file(file: _Readable, position: int | None) -> AsyncIterator[bytes]:
     if isinstance(file, io.BytesIO):
-        assert position is not None
-        async for chunk in _cut(file.getbuffer()[position:].tobytes()):
+        start = file.tell() if position is None else position
+        async for chunk in _cut(file.getvalue()[start:]):
             yield chunk
         return
     loop = asyncio.get_running_loop()

@@ -44,6 +44,12 @@ class _Iterated:
                 return part
         return b""
 
+    async def close(self) -> None:
+        """Lets a generator run its own `finally`, now and not when it is collected."""
+        aclose = getattr(self._parts, "aclose", None)
+        if aclose is not None:
+            await aclose()
+
 
 async def _aiter(parts: Iterable[bytes]) -> AsyncIterator[bytes]:
     for part in parts:
@@ -86,6 +92,8 @@ class Response:
     ) -> None:
         raw = normalize_headers(headers)
         fields = Headers([(name.lower(), value) for name, value in raw])
+        if isinstance(body, str):
+            raise TypeError("a response's body is bytes or an (async) iterable of bytes, not str")
         source = _Iterated([body] if isinstance(body, bytes) else body)
         self._set_up(ResponseHead(status_code, reason, http_version, fields, list(raw)), source, decode=True)
         self._exchange: Exchange | None = None
@@ -201,10 +209,12 @@ class Response:
     async def close(self) -> None:
         """Ends it: an exchange that goes on is aborted, and its connection with it. What was read stays. Idempotent."""
         self._close()
+        if isinstance(self._source, _Iterated):
+            await self._source.close()
 
     async def aclose(self) -> None:
         """The same as `close`."""
-        self._close()
+        await self.close()
 
     def _close(self) -> None:
         self._closed = True
@@ -220,7 +230,7 @@ class Response:
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._close()
+        await self.close()
 
     def __repr__(self) -> str:
         return f"<Response {self.status_code}>"
@@ -262,8 +272,10 @@ class _ContentIterator:
             if response._iterated:
                 raise StreamConsumed("the response's content was read already")
             response._iterated = True
-        elif response._body is not None:
+        elif response._body is not None or response._complete:
             raise StopAsyncIteration
+        if response._closed:  # what had come by then was dropped, so its end must not pass for the content's
+            raise ResponseClosed("the response was closed")
         try:
             while True:
                 if decoder is not None and (decoded := decoder.read(_DECODE_STEP)):
@@ -289,7 +301,7 @@ class ResponseCollector(ResponseHandler):
     It must not refer to the response: one that nobody else refers to is to be collected, and aborts its exchange.
 
     Args:
-        loop: the running loop.
+        future: what is completed.
         decode: whether the response decodes its content.
         max_body_size: bytes that `Response.read` may return, `None` without a limit.
         high_water: bytes in the queue above which reading is paused.
@@ -298,15 +310,15 @@ class ResponseCollector(ResponseHandler):
 
     def __init__(
         self,
-        loop: asyncio.AbstractEventLoop,
+        future: asyncio.Future[Response],
         *,
         decode: bool,
         max_body_size: int | None,
         high_water: int,
         low_water: int,
     ) -> None:
-        self.loop = loop
-        self.future: asyncio.Future[Response] | None = loop.create_future()
+        self.loop = future.get_loop()
+        self.future: asyncio.Future[Response] | None = future
         self.decode = decode
         self.max_body_size = max_body_size
         self.queue = BodyQueue(high_water, low_water)

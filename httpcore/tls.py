@@ -94,8 +94,9 @@ class ContextCache:
             return self._contexts[config]
 
 
-def describe_tls_error(exc: ssl.SSLError | ssl.CertificateError) -> str:
+def describe_tls_error(exc: OSError) -> str:
     """Returns in words why a handshake failed: the certificate's fault where there is one."""
     if isinstance(exc, ssl.SSLCertVerificationError):
         return f"the server's certificate was refused: {exc.verify_message}"
-    return f"the TLS handshake failed: {exc.reason or exc.strerror or exc}"
+    reason = exc.reason if isinstance(exc, ssl.SSLError) else None
+    return f"the TLS handshake failed: {reason or exc.strerror or exc}"

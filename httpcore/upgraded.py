@@ -10,7 +10,8 @@ import asyncio
 import ssl
 
 from httpcore.body import BodyQueue
-from httpcore.exceptions import ReadError, ResponseClosed, WriteError
+from httpcore.exceptions import ConnectError, ReadError, ResponseClosed, WriteError
+from httpcore.tls import describe_tls_error
 
 __all__ = ["UpgradedStream"]
 
@@ -109,12 +110,14 @@ class UpgradedStream:
             raise RuntimeError("the upgraded stream has a protocol already")
         self._attached = protocol
         protocol.connection_made(self._transport)
+        if not self._writable.is_set():
+            protocol.pause_writing()
         pending = self._unread + self._queue.take_all()
         self._unread = b""
         if pending:
             protocol.data_received(pending)
-        if self._eof:
-            protocol.eof_received()
+        if self._eof and not protocol.eof_received():
+            self._transport.close()
         if self._lost:
             protocol.connection_lost(self._lost_cause())
 
@@ -123,12 +126,15 @@ class UpgradedStream:
 
         Raises:
             RuntimeError: bytes were received that nobody has read: they cannot belong to TLS.
-            ssl.SSLError, OSError: the handshake failed.
+            ConnectError: the handshake failed, and the connection is gone; the cause is chained.
         """
         if self._unread or self._queue.size:
             raise RuntimeError("bytes came before TLS began")
         loop = asyncio.get_running_loop()
-        transport = await loop.start_tls(self._transport, self._owner, ssl_context, server_hostname=server_hostname)
+        try:
+            transport = await loop.start_tls(self._transport, self._owner, ssl_context, server_hostname=server_hostname)
+        except OSError as exc:
+            raise ConnectError(describe_tls_error(exc)) from exc
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
 
@@ -145,9 +151,9 @@ class UpgradedStream:
         """The peer will send no more. Returns whether the transport stays open for writing."""
         self._eof = True
         self._queue.finish()
-        if self._attached is not None:
-            return bool(self._attached.eof_received())
-        return True
+        keep_open = self._attached is None or bool(self._attached.eof_received())
+        # With TLS the answer would change nothing but for a warning: TLS has no half-closed state here.
+        return keep_open and self._transport.get_extra_info("ssl_object") is None
 
     def pause_writing(self) -> None:
         """The peer does not keep up."""

@@ -90,7 +90,11 @@ class TCPConnector:
                 infos, happy_eyeballs_delay=_HAPPY_EYEBALLS_DELAY, interleave=1, loop=loop
             )
             if trace is not None:
-                emit(trace, TCPConnected(loop.time(), str(sock.getpeername()[0])), loop)
+                try:
+                    emit(trace, TCPConnected(loop.time(), str(sock.getpeername()[0])), loop)
+                except OSError:  # the server has reset it already
+                    sock.close()
+                    raise
             if ssl_context is None:
                 _, protocol = await loop.create_connection(protocol_factory, sock=sock)
                 return protocol

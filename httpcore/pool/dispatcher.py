@@ -100,9 +100,9 @@ class Dispatcher(ABC):
             stream: `False` reads the content, which is `response.body` then. `True` returns once the head came.
             timeout: a `TimeoutConfig`, or seconds for each; `None` is what was set for all requests.
             trace: a hook for this exchange; `None` is the one that was set for all.
-            decode: whether `content-encoding` is undone. `None` does, and offers what can be undone; except that a
-                streamed response to a caller who sent `accept-encoding` is left alone, and that nothing is offered
-                for other streams.
+            decode: whether content codings are undone, and offered unless `headers` has `accept-encoding`. `None` does
+                so for a response that is not streamed. A streamed one is left alone where `headers` has
+                `accept-encoding`; where not, none are offered, but undone if the server codes all the same.
             max_body_size: bytes that `response.body` may have; `None` is what was set for all.
 
         Raises:
@@ -112,14 +112,10 @@ class Dispatcher(ABC):
             DecodingError, ResponseTooLarge: the content cannot be had.
             Exception: what the body raised.
         """
-        return await self.send(
-            Request(method, url, headers, body, target=target, trailers=trailers),
-            stream,
-            timeout=timeout,
-            trace=trace,
-            decode=decode,
-            max_body_size=max_body_size,
-        )
+        request = Request(method, url, headers, body, target=target, trailers=trailers)
+        if _offers_codings(request, stream, decode):
+            request.headers.append((b"Accept-Encoding", accept_encoding()))
+        return await self._send(request, stream, timeout, trace, decode, max_body_size)
 
     async def send(
         self,
@@ -132,21 +128,29 @@ class Dispatcher(ABC):
         max_body_size: int | None = None,
     ) -> Response:
         """Sends a `Request`; otherwise the same as `request`."""
-        fields = request.headers
-        if decode is None:
-            decode = not stream or b"accept-encoding" not in fields
-        # A part of coded content cannot be decoded, so none is asked for where a range is.
-        if decode and not stream and b"accept-encoding" not in fields and b"range" not in fields:
+        if _offers_codings(request, stream, decode):
             request = request.with_headers([(b"Accept-Encoding", accept_encoding())])
+        return await self._send(request, stream, timeout, trace, decode, max_body_size)
+
+    async def _send(
+        self,
+        request: Request,
+        stream: bool,
+        timeout: TimeoutTypes,
+        trace: TraceHook | None,
+        decode: bool | None,
+        max_body_size: int | None,
+    ) -> Response:
+        if decode is None:
+            decode = not stream or not request.has_header(b"accept-encoding")
+        future: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
         collector = ResponseCollector(
-            asyncio.get_running_loop(),
+            future,
             decode=decode,
             max_body_size=self._max_body_size if max_body_size is None else max_body_size,
             high_water=self._high_water,
             low_water=self._low_water,
         )
-        future = collector.future
-        assert future is not None
         exchange = self.dispatch(request, collector, timeout=timeout, trace=trace)
         try:
             response = await future
@@ -164,3 +168,12 @@ class Dispatcher(ABC):
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.close()
+
+
+def _offers_codings(request: Request, stream: bool, decode: bool | None) -> bool:
+    """Whether the server is told which codings can be undone: not where the caller spoke, or reads the stream itself.
+
+    Nor where a range is asked for, as a part of coded content cannot be decoded.
+    """
+    wanted = not stream if decode is None else decode
+    return wanted and not request.has_header(b"accept-encoding") and not request.has_header(b"range")

@@ -1,4 +1,4 @@
-"""May this failed attempt be sent again? (RFC 9110 9.2.2, RFC 9112 9.3.1)"""
+"""Replay: may an attempt that failed be sent again? RFC 9110 9.2.2, RFC 9112 9.3.1."""
 
 from __future__ import annotations
 

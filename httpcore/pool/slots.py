@@ -21,105 +21,27 @@ import functools
 import random
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from enum import IntEnum
 from typing import TypeAlias
 
 from httpcore.config import PoolLimits
 from httpcore.exceptions import ConnectError, ConnectTimeout, HTTPCoreError, PoolClosed, PoolTimeout
 from httpcore.pool.retries import may_replay
 from httpcore.pool.routes import Route
-from httpcore.pool.waiters import Waiter, Waiters
+from httpcore.pool.slot import SLOT, Lane, Slot, SlotEvent, SlotState
+from httpcore.pool.waiters import Waiters
 from httpcore.protocols.base import HTTPProtocol
 from httpcore.protocols.deadlines import Deadline
 from httpcore.protocols.exchange import HTTPExchange
 from httpcore.protocols.states import advance
 from httpcore.trace import ConnectionClosed, RequestReplayed, SlotWaitStarted, TraceHook, emit
 
-__all__ = ["SLOT", "Dial", "Lane", "Slot", "SlotEvent", "SlotState", "Slots"]
+__all__ = ["Dial", "Slots"]
 
 _AGE_JITTER = 0.1  # the part of max_age by which it is shortened at random
 _HINT_MARGIN = 1.0  # seconds before the server's own keep-alive timeout at which a connection is no longer used
 
 Dial: TypeAlias = Callable[[Route, TraceHook | None], Awaitable[HTTPProtocol]]
 """Makes a connection. Raises `ConnectError`."""
-
-
-class SlotState(IntEnum):
-    """The life of a slot."""
-
-    CONNECTING = 0
-    ACTIVE = 1
-    IDLE = 2
-    DRAINING = 3
-    CLOSED = 4
-
-
-class SlotEvent(IntEnum):
-    """What moves a slot."""
-
-    LEASE = 0
-    RELEASE = 1
-    DRAIN = 2
-    CLOSE = 3
-
-
-SLOT = {
-    (SlotState.CONNECTING, SlotEvent.LEASE): SlotState.ACTIVE,
-    (SlotState.CONNECTING, SlotEvent.RELEASE): SlotState.IDLE,
-    (SlotState.CONNECTING, SlotEvent.DRAIN): SlotState.DRAINING,
-    (SlotState.CONNECTING, SlotEvent.CLOSE): SlotState.CLOSED,
-    (SlotState.ACTIVE, SlotEvent.LEASE): SlotState.ACTIVE,  # handed on directly
-    (SlotState.ACTIVE, SlotEvent.RELEASE): SlotState.IDLE,
-    (SlotState.ACTIVE, SlotEvent.DRAIN): SlotState.DRAINING,
-    (SlotState.ACTIVE, SlotEvent.CLOSE): SlotState.CLOSED,
-    (SlotState.IDLE, SlotEvent.LEASE): SlotState.ACTIVE,
-    (SlotState.IDLE, SlotEvent.DRAIN): SlotState.DRAINING,
-    (SlotState.IDLE, SlotEvent.CLOSE): SlotState.CLOSED,
-    (SlotState.DRAINING, SlotEvent.DRAIN): SlotState.DRAINING,
-    (SlotState.DRAINING, SlotEvent.CLOSE): SlotState.CLOSED,
-}
-
-
-class Lane:
-    """What has to do with one route: how many slots, which of them are idle, and who waits.
-
-    While one of its slots is idle nobody waits in it, as a freed connection goes to who waits first.
-    """
-
-    __slots__ = ("count", "dialling", "idle", "limit", "queued", "replay", "route")
-
-    def __init__(self, route: Route, limit: int | None, slots: Slots) -> None:
-        self.route = route
-        self.limit = limit
-        self.count = 0  # slots that are not CLOSED
-        self.idle: OrderedDict[Slot, None] = OrderedDict()  # the one used last is at the end, and is used next
-        self.dialling: OrderedDict[Waiter, None] = OrderedDict()  # owned by Waiters, as is ...
-        self.queued: OrderedDict[Waiter, None] = OrderedDict()
-        self.replay = functools.partial(slots.replay, self)
-
-    @property
-    def full(self) -> bool:
-        """Whether its own limit forbids a further slot."""
-        return self.limit is not None and self.count >= self.limit
-
-
-class Slot:
-    """One unit of the pool's limit."""
-
-    __slots__ = ("expires_at", "lane", "protocol", "reserved", "retires_at", "state", "task")
-
-    def __init__(self, lane: Lane) -> None:
-        self.lane = lane
-        self.state = SlotState.CONNECTING
-        self.protocol: HTTPProtocol | None = None
-        self.task: asyncio.Task[None] | None = None  # the dial
-        self.reserved: HTTPExchange | None = None  # for whom alone it was made: one that is sent again
-        self.retires_at = float("inf")  # no new exchange from then on: max_age
-        self.expires_at = float("inf")  # while IDLE: no new exchange from then on
-
-    def abandon(self, exchange: HTTPExchange) -> None:
-        """The exchange for which it was reserved failed; the dial goes on, and serves somebody else."""
-        self.reserved = None
 
 
 class Slots:
@@ -181,7 +103,8 @@ class Slots:
         """Starts `exchange` on a connection of `route`: now, or when it is its turn."""
         lane = self._lanes.get(route)
         if lane is None:
-            lane = self._lanes[route] = Lane(route, self._limits.per_origin_limit, self)
+            lane = self._lanes[route] = Lane(route, self._limits.per_origin_limit)
+            lane.replay = functools.partial(self._replay, lane)
         while lane.idle:
             slot = next(reversed(lane.idle))
             if self._usable(slot):
@@ -201,7 +124,7 @@ class Slots:
             if not lane.full and self._idle:
                 self._close_idle(next(iter(self._idle)), "its place is needed for another origin")
 
-    def replay(self, lane: Lane, exchange: HTTPExchange, error: HTTPCoreError) -> bool:
+    def _replay(self, lane: Lane, exchange: HTTPExchange, error: HTTPCoreError) -> bool:
         """Sends `exchange`, whose connection died, again on a new one if that is allowed; returns whether it is.
 
         The dead connection's slot is still counted at this point, and freed by who called. So the new one may exceed
@@ -263,13 +186,13 @@ class Slots:
         try:
             async with asyncio.timeout(seconds):
                 protocol = await self._dial(slot.lane.route, trace)
+        except HTTPCoreError as exc:  # first: a ConnectTimeout of the connector's is a TimeoutError too
+            error = exc
         except TimeoutError as exc:
             error = ConnectTimeout(f"no connection was made within {seconds} seconds")
             error.__cause__ = exc
         except asyncio.CancelledError:
             error = PoolClosed("the pool was closed while a connection was made")
-        except HTTPCoreError as exc:
-            error = exc
         except Exception as exc:  # a connector of the caller's own
             error = ConnectError(f"the connector failed: {exc!r}")
             error.__cause__ = exc
@@ -283,7 +206,7 @@ class Slots:
         slot.protocol = protocol
         protocol.on_change = functools.partial(self._protocol_changed, slot)
         if self._limits.max_age is not None:
-            age = self._limits.max_age * (1.0 - _AGE_JITTER * random.random())  # noqa: S311  # not a secret
+            age = self._limits.max_age * (1.0 - _AGE_JITTER * random.random())  # not a secret
             slot.retires_at = self.loop.time() + age
         if self.closed:
             protocol.close("the pool was closed")

@@ -22,7 +22,7 @@ from httpcore.exceptions import Phase, PoolTimeout
 from httpcore.protocols.exchange import HTTPExchange
 
 if TYPE_CHECKING:
-    from httpcore.pool.slots import Lane
+    from httpcore.pool.slot import Lane
 
 __all__ = ["OVERTAKE_LIMIT", "Waiter", "Waiters"]
 

@@ -16,10 +16,10 @@ from collections.abc import Callable
 from httpcore.config import TimeoutConfig, TimeoutTypes
 from httpcore.exceptions import HTTPCoreError, LocalProtocolError, ReadError, RemoteProtocolError, WriteError
 from httpcore.handlers import ConnectionInfo, Exchange, ResponseHandler
-from httpcore.protocols.exchange import HTTPExchange
+from httpcore.protocols.exchange import Carrier, HTTPExchange
 from httpcore.protocols.flow import ReadGate, WriteGate
 from httpcore.request import Request
-from httpcore.trace import TraceHook
+from httpcore.trace import ConnectionClosed, ConnectionReleased, TraceHook, emit
 
 __all__ = ["DEFAULT_TIMEOUT", "HTTPProtocol", "Outgoing"]
 
@@ -30,8 +30,10 @@ _DRAIN_SIZE = 64 * 1024  # bytes that are looked at for an answer behind a broke
 Outgoing = bytes | bytearray | memoryview
 
 
-class HTTPProtocol(asyncio.Protocol, ABC):
-    """A client's end of one connection. Use it with any transport: `loop.create_connection(HTTP11Protocol, host, port)`.
+class HTTPProtocol(asyncio.Protocol, Carrier, ABC):
+    """A client's end of one connection.
+
+    Use it with any transport: `await loop.create_connection(HTTP11Protocol, host, port)`.
 
     Attributes:
         on_change: called with the protocol when `available` or `closing` changed, before a handler hears of the end
@@ -126,8 +128,9 @@ class HTTPProtocol(asyncio.Protocol, ABC):
         """Closes now. Exchanges that it carries fail with `error`."""
 
     def ready(self) -> bool:
-        """Whether nothing came on an idle connection: neither bytes nor its end, also none that asyncio has not
-        read yet. Closes the connection otherwise.
+        """Whether nothing came on an idle connection, and closes it otherwise.
+
+        That is neither bytes nor its end, also such as asyncio has not read yet.
 
         One system call for each reuse buys that no byte which was there before the request can be taken for its
         answer (RFC 9112 9.2), and that few requests are sent to a server that has already gone.
@@ -186,6 +189,14 @@ class HTTPProtocol(asyncio.Protocol, ABC):
     def _changed(self) -> None:
         if self.on_change is not None:
             self.on_change(self)
+
+    def _trace_left(self, hook: TraceHook) -> None:
+        """Tells the hook of the exchange that was just left what becomes of the connection."""
+        now, number = self._loop.time(), self.info.connection_id
+        if self.closing:
+            emit(hook, ConnectionClosed(now, number, self.close_reason), self._loop)
+        else:
+            emit(hook, ConnectionReleased(now, number), self._loop)
 
     def _close_transport(self, *, abort: bool = False) -> None:
         """Closes after what was written is sent, or at once."""

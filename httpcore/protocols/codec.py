@@ -5,6 +5,7 @@ A codec lives for one exchange. It knows the wire's rules and limits; `HTTP11Pro
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple, Protocol, TypeAlias
 
 from httpcore.exceptions import RemoteProtocolError
@@ -21,11 +22,14 @@ __all__ = [
     "EndOfMessage",
     "Interim",
     "Switched",
+    "keep_alive_timeout",
 ]
 
 MAX_HEAD_SIZE = 64 * 1024  # bytes of all heads of one exchange together, interim ones included, and of its trailers
 MAX_FIELDS = 256  # field lines in a head, or in trailers: no real server comes near
 MAX_CHUNK_OVERHEAD = 16 * 1024  # bytes of chunk framing beyond what chunks of their size need (see codecs)
+
+_KEEP_ALIVE_TIMEOUT = re.compile(rb"(?:^|[,; ])timeout=([0-9]{1,6})", re.IGNORECASE | re.ASCII)
 
 
 class Interim(NamedTuple):
@@ -69,3 +73,11 @@ class Codec(Protocol):
     @property
     def reusable(self) -> bool:
         """Whether, both messages being complete, the connection persists (RFC 9112 9.3) and no byte is left over."""
+
+
+def keep_alive_timeout(headers: Headers) -> float | None:
+    """Returns for how many seconds the server says that it keeps an idle connection (`Keep-Alive: timeout=5`)."""
+    for name, value in headers:
+        if name == b"keep-alive" and (match := _KEEP_ALIVE_TIMEOUT.search(value)):
+            return float(match[1])
+    return None

@@ -20,7 +20,7 @@ from httpcore.protocols.states import RECEIVE, SEND, ReceiveEvent, ReceiveState,
 from httpcore.request import Request
 from httpcore.trace import ExchangeFailed, ResponseComplete, SlotAssigned, TraceHook, emit
 
-__all__ = ["Carrier", "Holder", "HTTPExchange"]
+__all__ = ["Carrier", "HTTPExchange", "Holder"]
 
 
 class Holder(Protocol):

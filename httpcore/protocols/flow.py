@@ -1,5 +1,7 @@
-"""ReadGate and WriteGate: the only callers of a transport's `pause_reading` and `resume_reading`, and what knows
-whether a transport takes more."""
+"""ReadGate and WriteGate: a transport's flow control, for both directions.
+
+ReadGate alone calls `pause_reading` and `resume_reading`; WriteGate knows whether the transport takes more.
+"""
 
 from __future__ import annotations
 

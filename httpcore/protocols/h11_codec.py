@@ -1,6 +1,14 @@
-"""The HTTP/1.1 codec on h11: the strict one, and the default."""
+"""The HTTP/1.1 codec on h11: the strict one, and the default.
+
+h11 parses every head and every chunk. It is not asked to do what needs no parser: to write a request that `Request` has
+validated already, and to count the bytes of a body whose length is known or that ends with the connection. Each call
+into its state machine costs more than all the rest of an exchange, and those bodies are its bulk.
+"""
 
 from __future__ import annotations
+
+import functools
+from enum import IntEnum
 
 import h11
 
@@ -20,7 +28,6 @@ from httpcore.request import Request
 
 __all__ = ["H11Codec"]
 
-_END = h11.EndOfMessage()
 _END_OF_MESSAGE = EndOfMessage(Headers())
 
 # Framing that a chunk may cost before it counts as overhead: its size line and the line ends around it come to less
@@ -29,87 +36,204 @@ _FREE_PER_CHUNK = 16
 _FREE_PER_BYTE = 2
 
 
+class _Mode(IntEnum):
+    """How the response's bytes are to be read (RFC 9112 6.3)."""
+
+    HEAD = 0  # by h11
+    CHUNKED = 1  # by h11
+    LENGTH = 2
+    UNTIL_CLOSE = 3
+    DONE = 4
+
+
+@functools.lru_cache(maxsize=256)
+def _stand_in(method: bytes, upgrades: bool) -> h11.Request:
+    """Returns a request that has all that matters for how h11 reads the answer: the method, and whether it upgrades."""
+    headers = [(b"Host", b""), (b"Connection", b"upgrade"), (b"Upgrade", b"x")] if upgrades else [(b"Host", b"")]
+    return h11.Request(method=method, target=b"/", headers=headers)
+
+
 class H11Codec:
     """One exchange on an `h11.Connection`, which is made for it: cheaper than to start a used one anew."""
 
-    __slots__ = ("_connection", "_head_size", "_in_body", "_overhead")
+    __slots__ = (
+        "_chunked_body",
+        "_connection",
+        "_head_request",
+        "_head_size",
+        "_leftover",
+        "_mode",
+        "_overhead",
+        "_persists",
+        "_remaining",
+        "_to_send",
+    )
 
     def __init__(self) -> None:
         self._connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD_SIZE)
+        # Of the request; set by send_head.
+        self._chunked_body = False
+        self._to_send: int | None = None  # bytes of content that must still be sent; None once all were
+        # Of the response.
+        self._mode = _Mode.HEAD
+        self._head_request = False
         self._head_size = 0  # bytes received before the final response's head was complete
-        self._in_body = False
-        self._overhead = 0
+        self._remaining = 0  # bytes of content that must still come, for LENGTH
+        self._overhead = 0  # bytes, for CHUNKED
+        self._leftover = False  # whether bytes came behind the response
+        self._persists = True  # whether neither side wants to close (RFC 9112 9.3)
+
+    # Sending.
 
     def send_head(self, request: Request, *, without_body: bool = False) -> bytes:
-        headers: list[tuple[bytes, bytes]] = request.headers
+        fields = [b"%b: %b\r\n" % pair for pair in request.headers]
         if without_body:
-            headers = [pair for pair in headers if pair[0].lower() != b"transfer-encoding"]
-        try:
-            event = h11.Request(method=request.method, target=request.target, headers=headers)
-            return self._connection.send(event)
-        except h11.LocalProtocolError as exc:
-            raise LocalProtocolError(f"the request cannot be sent: {exc}") from exc
+            fields = [field for field in fields if not field.lower().startswith(b"transfer-encoding:")]
+        self._chunked_body = request.chunked and not without_body
+        self._to_send = request.content_length or 0
+        self._head_request = request.method == b"HEAD"
+        self._persists = not request.closes
+        self._connection.send(_stand_in(request.method, request.upgrades))
+        return b"%b %b HTTP/1.1\r\n%b\r\n" % (request.method, request.target, b"".join(fields))
 
     def send_data(self, data: bytes | bytearray | memoryview) -> list[bytes | bytearray | memoryview]:
-        try:
-            pieces = self._connection.send_with_data_passthrough(h11.Data(data=data))  # type: ignore[arg-type]  # any buffer
-        except h11.LocalProtocolError as exc:
-            raise LocalProtocolError(f"the body does not fit its content-length: {exc}") from exc
-        return list(pieces or ())
+        size = len(data)
+        if self._chunked_body:
+            return [b"%x\r\n" % size, data, b"\r\n"]
+        if self._to_send is None or size > self._to_send:
+            raise LocalProtocolError("the body is longer than its content-length")
+        self._to_send -= size
+        return [data]
 
     def send_eof(self, trailers: Headers) -> bytes:
-        try:
-            return self._connection.send(h11.EndOfMessage(headers=trailers) if trailers else _END)
-        except h11.LocalProtocolError as exc:
-            raise LocalProtocolError(f"the body cannot be ended here: {exc}") from exc
+        if self._to_send:
+            raise LocalProtocolError(f"the body is {self._to_send} bytes shorter than its content-length")
+        if trailers and not self._chunked_body:
+            raise LocalProtocolError("trailers need a chunked body")
+        self._to_send = None
+        return b"0\r\n%b\r\n" % b"".join([b"%b: %b\r\n" % pair for pair in trailers]) if self._chunked_body else b""
+
+    # Receiving.
 
     def receive(self, data: bytes) -> list[CodecEvent]:
-        connection = self._connection
-        in_body = self._in_body
-        if not in_body:
-            self._head_size += len(data)
-        connection.receive_data(data)
+        mode = self._mode
+        if mode in (_Mode.LENGTH, _Mode.UNTIL_CLOSE):
+            return self._receive_body(data)
         events: list[CodecEvent] = []
-        content = chunks = 0
         try:
-            while True:
-                event = connection.next_event()
-                if isinstance(event, h11.Data):
-                    part = bytes(event.data)
-                    content += len(part)
-                    chunks += event.chunk_start
-                    events.append(part)
-                elif isinstance(event, h11.EndOfMessage):
-                    events.append(
-                        EndOfMessage(_fields(event.headers.raw_items())) if event.headers else _END_OF_MESSAGE
-                    )
-                    break
-                elif isinstance(event, (h11.Response, h11.InformationalResponse)):
-                    self._check_head(event)
-                    if event.status_code < 200 and event.status_code != 101:
-                        events.append(Interim(event.status_code, _fields(event.headers.raw_items())))
-                        continue
-                    self._in_body = True
-                    events.append(_head(event))
-                    if connection.their_state is h11.SWITCHED_PROTOCOL:
-                        events.append(Switched(connection.trailing_data[0]))
-                        break
-                else:  # NEED_DATA: PAUSED and ConnectionClosed come only behind EndOfMessage, where we do not look
-                    break
-            if in_body:
-                self._check_overhead(len(data), content, chunks)
+            self._connection.receive_data(data)
+            if mode == _Mode.HEAD:
+                self._head_size += len(data)
+                self._parse_heads(events)
+            if self._mode == _Mode.CHUNKED:
+                self._parse_chunks(events, len(data) if mode == _Mode.CHUNKED else 0)
         except h11.RemoteProtocolError as exc:
-            events.append(self._translate(exc) if data else self._unexpected_eof(exc))
+            events.append(_broken(exc, self._head_size) if data else _cut_off(self._head_size, exc))
         except RemoteProtocolError as exc:
             events.append(exc)
         return events
 
     @property
     def reusable(self) -> bool:
+        return self._mode == _Mode.DONE and self._to_send is None and self._persists and not self._leftover
+
+    def _parse_heads(self, events: list[CodecEvent]) -> None:
+        """Appends the interim responses and the final one's head; and its body, unless it is chunked."""
         connection = self._connection
-        return (
-            connection.our_state is h11.DONE and connection.their_state is h11.DONE and not connection.trailing_data[0]
-        )
+        while True:
+            event = connection.next_event()
+            kind = type(event)
+            if kind is not h11.Response and kind is not h11.InformationalResponse:
+                return  # NEED_DATA; nothing else can come before the final response
+            assert isinstance(event, (h11.Response, h11.InformationalResponse))
+            self._check_head(event)
+            raw = event.headers.raw_items()
+            headers = Headers([(name.lower(), value) for name, value in raw])
+            if event.status_code < 200 and event.status_code != 101:
+                events.append(Interim(event.status_code, headers))
+                continue
+            events.append(ResponseHead(event.status_code, event.reason, b"HTTP/" + event.http_version, headers, raw))
+            if connection.their_state is h11.SWITCHED_PROTOCOL:
+                self._mode = _Mode.DONE
+                events.append(Switched(connection.trailing_data[0]))
+                return
+            self._choose_mode(event.status_code, event.http_version, headers)
+            if self._mode != _Mode.CHUNKED:
+                rest = connection.trailing_data[0]
+                if self._mode == _Mode.DONE:
+                    events += self._end(len(rest))
+                elif rest or (self._mode == _Mode.LENGTH and not self._remaining):
+                    events += self._receive_body(rest)
+            return
+
+    def _choose_mode(self, status_code: int, http_version: bytes, headers: Headers) -> None:
+        # RFC 9112 6.3. That the fields are well-formed, and the only transfer coding is chunked, h11 has seen to.
+        length: int | None = None
+        chunked = False
+        for name, value in headers:
+            if name == b"content-length":
+                length = int(value)
+            elif name == b"transfer-encoding":
+                chunked = True
+            elif name == b"connection" and b"close" in value.lower().replace(b" ", b"").replace(b"\t", b"").split(b","):
+                self._persists = False
+        if http_version != b"1.1" and http_version < b"1.1":
+            self._persists = False
+        if chunked and length is not None:
+            self._persists = False  # somebody on the way may have read it otherwise (RFC 9112 6.3, third rule)
+        if self._head_request or status_code in (204, 304):
+            self._mode = _Mode.DONE
+        elif chunked:
+            self._mode = _Mode.CHUNKED
+        elif length is not None:
+            self._mode = _Mode.LENGTH
+            self._remaining = length
+        else:
+            self._mode = _Mode.UNTIL_CLOSE
+            self._persists = False
+
+    def _receive_body(self, data: bytes) -> list[CodecEvent]:
+        size = len(data)
+        if self._mode == _Mode.UNTIL_CLOSE:
+            return [data] if data else self._end(0)
+        remaining = self._remaining
+        if size < remaining:
+            self._remaining = remaining - size
+            return [data] if data else [_cut_off(1, None)]
+        events: list[CodecEvent] = [data if size == remaining else data[:remaining]] if remaining else []
+        events += self._end(size - remaining)
+        return events
+
+    def _parse_chunks(self, events: list[CodecEvent], size: int) -> None:
+        """Appends the chunks that h11 finds, of which `size` bytes were received just now, and their end."""
+        connection = self._connection
+        content = chunks = 0
+        while True:
+            event = connection.next_event()
+            kind = type(event)
+            if kind is h11.Data:
+                assert isinstance(event, h11.Data)
+                part = bytes(event.data)
+                content += len(part)
+                chunks += event.chunk_start
+                events.append(part)
+            elif kind is h11.EndOfMessage:
+                assert isinstance(event, h11.EndOfMessage)
+                trailers = Headers([(name.lower(), value) for name, value in event.headers.raw_items()])
+                events += self._end(len(connection.trailing_data[0]), trailers)
+                return
+            else:  # NEED_DATA
+                break
+        # One byte of content in each chunk, or an extension behind each size, keeps a reader busy with nothing.
+        overhead = size - content - chunks * _FREE_PER_CHUNK - content * _FREE_PER_BYTE
+        self._overhead = max(self._overhead + overhead, 0)
+        if self._overhead > MAX_CHUNK_OVERHEAD:
+            raise RemoteProtocolError(f"the chunks cost over {MAX_CHUNK_OVERHEAD} bytes more framing than they need")
+
+    def _end(self, leftover: int, trailers: Headers | None = None) -> list[CodecEvent]:
+        self._mode = _Mode.DONE
+        self._leftover = leftover > 0
+        return [EndOfMessage(trailers) if trailers else _END_OF_MESSAGE]
 
     def _check_head(self, event: h11.Response | h11.InformationalResponse) -> None:
         # What came behind the head in the same piece is not part of it; it is measured only where it matters, as
@@ -123,33 +247,19 @@ class H11Codec:
             limits = f"{MAX_HEAD_SIZE} bytes or {MAX_FIELDS} fields"
             raise RemoteProtocolError(f"the response's head, interim responses included, is over {limits}")
 
-    def _check_overhead(self, size: int, content: int, chunks: int) -> None:
-        # One byte of content in each chunk, or an extension behind each size, keeps a reader busy with nothing.
-        overhead = size - content - chunks * _FREE_PER_CHUNK - content * _FREE_PER_BYTE
-        self._overhead = max(self._overhead + overhead, 0)
-        if self._overhead > MAX_CHUNK_OVERHEAD:
-            raise RemoteProtocolError(f"the chunks cost over {MAX_CHUNK_OVERHEAD} bytes more framing than they need")
 
-    def _translate(self, exc: h11.RemoteProtocolError) -> RemoteProtocolError:
-        if exc.error_status_hint == 431:
-            text = f"a head, a chunk's size line or trailers are over {MAX_HEAD_SIZE} bytes"
-        else:
-            text = quote_peer_text(str(exc))  # some of h11's messages quote the peer
-        error = RemoteProtocolError(f"the server broke the rules of HTTP/1.1: {text}")
-        error.__cause__ = exc
-        return error
-
-    def _unexpected_eof(self, exc: h11.RemoteProtocolError) -> RemoteProtocolError:
-        what = "in the middle of its response" if self._head_size else "without sending a response"
-        error = RemoteProtocolError(f"the server closed the connection {what}")
-        error.__cause__ = exc
-        return error
+def _broken(exc: h11.RemoteProtocolError, head_size: int) -> RemoteProtocolError:
+    if exc.error_status_hint == 431:
+        text = f"a head, a chunk's size line or trailers are over {MAX_HEAD_SIZE} bytes"
+    else:
+        text = quote_peer_text(str(exc))  # some of h11's messages quote the peer
+    error = RemoteProtocolError(f"the server broke the rules of HTTP/1.1: {text}")
+    error.__cause__ = exc
+    return error
 
 
-def _fields(raw: list[tuple[bytes, bytes]]) -> Headers:
-    return Headers([(name.lower(), value) for name, value in raw])
-
-
-def _head(event: h11.Response | h11.InformationalResponse) -> ResponseHead:
-    raw = event.headers.raw_items()
-    return ResponseHead(event.status_code, event.reason, b"HTTP/" + event.http_version, _fields(raw), raw)
+def _cut_off(received: int, cause: Exception | None) -> RemoteProtocolError:
+    what = "in the middle of its response" if received else "without sending a response"
+    error = RemoteProtocolError(f"the server closed the connection {what}")
+    error.__cause__ = cause
+    return error

@@ -11,14 +11,14 @@ not one byte is left over; in every other case it closes. Every other end goes t
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Callable
 
+from httpcore import trace
 from httpcore.exceptions import HTTPCoreError, LocalProtocolError, ReadTimeout, RemoteProtocolError, WriteTimeout
 from httpcore.handlers import ResponseHead
 from httpcore.headers import Headers
 from httpcore.protocols.base import HTTPProtocol, Outgoing
-from httpcore.protocols.codec import Codec, CodecEvent, EndOfMessage, Interim, Switched
+from httpcore.protocols.codec import Codec, CodecEvent, EndOfMessage, Interim, Switched, keep_alive_timeout
 from httpcore.protocols.deadlines import Deadline
 from httpcore.protocols.exchange import HTTPExchange
 from httpcore.protocols.h11_codec import H11Codec
@@ -32,21 +32,10 @@ from httpcore.protocols.states import (
     SendState,
     advance,
 )
-from httpcore.trace import (
-    BodySent,
-    ConnectionClosed,
-    ConnectionReleased,
-    HeadReceived,
-    HeadSent,
-    InformationalReceived,
-    TraceHook,
-    emit,
-)
 from httpcore.upgraded import UpgradedStream
 
 __all__ = ["HTTP11Protocol"]
 
-_KEEP_ALIVE_TIMEOUT = re.compile(rb"(?:^|[,; ])timeout=([0-9]{1,6})", re.IGNORECASE | re.ASCII)
 _WITH_THE_HEAD = 64 * 1024  # bytes of body that are written together with the head
 
 
@@ -68,7 +57,7 @@ class HTTP11Protocol(HTTPProtocol):
         # Per exchange: set by start, cleared by _leave.
         self._exchange: HTTPExchange | None = None
         self._codec: Codec
-        self._first_byte: float | None = None  # when it came; for trace
+        self._first_byte = 0.0  # when it came; for trace
         self._held: list[Outgoing] = []  # body that was given while 100 (Continue) is awaited, and ...
         self._held_end: Headers | None = None  # ... the trailers with which it was ended
         self._continue_handle: asyncio.TimerHandle | None = None
@@ -128,15 +117,14 @@ class HTTP11Protocol(HTTPProtocol):
     def abort(self, error: HTTPCoreError) -> None:
         if self._exchange is not None:
             self._exchange.fail(error)  # which comes back through abandon
-        else:
+        elif not self.closed:
             if self.state == ConnectionState.IDLE:
                 self._leave(ConnectionEvent.CLOSE, str(error))
                 self._changed()
             self._close_transport(abort=True)
 
     def abandon(self, exchange: HTTPExchange) -> None:
-        """The exchange failed: with half a message on the wire, the connection is of no use to anyone."""
-        if exchange is self._exchange:
+        if exchange is self._exchange:  # with half a message on the wire, the connection is of no use to anyone
             self._leave(ConnectionEvent.CLOSE, "its exchange failed")
             self._close_transport(abort=True)
             self._changed()
@@ -146,22 +134,15 @@ class HTTP11Protocol(HTTPProtocol):
         exchange, self._exchange = self._exchange, None
         self.state = advance(CONNECTION, self.state, event)
         self._read_deadline.when = self._write_deadline.when = None
-        self._first_byte = self._held_end = None
+        self._held_end = None
         self._held.clear()
         if self._continue_handle is not None:
             self._continue_handle.cancel()
             self._continue_handle = None
         if self.closing and not self.close_reason:
             self.close_reason = reason
-        if exchange is not None and exchange.trace is not None:
+        if exchange is not None and exchange.trace is not None and self.state != ConnectionState.UPGRADED:
             self._trace_left(exchange.trace)
-
-    def _trace_left(self, trace: TraceHook) -> None:
-        now, number = self._loop.time(), self.info.connection_id
-        if self.closing:
-            emit(trace, ConnectionClosed(now, number, self.close_reason), self._loop)
-        elif self.state == ConnectionState.IDLE:
-            emit(trace, ConnectionReleased(now, number), self._loop)
 
     # Sending.
 
@@ -172,7 +153,7 @@ class HTTP11Protocol(HTTPProtocol):
         exchange.head_written = exchange.request_sent = True
         self._write(head)
         if exchange.trace is not None:
-            emit(exchange.trace, HeadSent(self._loop.time(), self.info.connection_id), self._loop)
+            trace.emit(exchange.trace, trace.HeadSent(self._loop.time(), self.info.connection_id), self._loop)
         if without_body:
             self._end_request(exchange, Headers())
         elif request.expects_continue:
@@ -217,7 +198,7 @@ class HTTP11Protocol(HTTPProtocol):
         self._write(self._codec.send_eof(trailers))
         exchange.body_sent()
         if exchange.trace is not None:
-            emit(exchange.trace, BodySent(self._loop.time(), self.info.connection_id), self._loop)
+            trace.emit(exchange.trace, trace.BodySent(self._loop.time(), self.info.connection_id), self._loop)
         self._await_progress(exchange)
 
     def _continue(self) -> None:
@@ -242,7 +223,6 @@ class HTTP11Protocol(HTTPProtocol):
         exchange.set_writing_paused(self._write_gate.paused)
 
     def pause_writing(self) -> None:
-        """The transport's buffer is full."""
         self._write_gate.pause()
         exchange = self._exchange
         if self._upgraded is not None:
@@ -253,7 +233,6 @@ class HTTP11Protocol(HTTPProtocol):
             exchange.set_writing_paused(True)
 
     def resume_writing(self) -> None:
-        """The transport's buffer has room."""
         self._write_gate.resume()
         self._write_deadline.when = None
         exchange = self._exchange
@@ -265,7 +244,6 @@ class HTTP11Protocol(HTTPProtocol):
     # Receiving.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The connection is there."""
         super().connection_made(transport)
         self._read_deadline = Deadline(self._loop, self._read_expired)
         self._write_deadline = Deadline(self._loop, self._write_expired)
@@ -306,16 +284,18 @@ class HTTP11Protocol(HTTPProtocol):
     def _event_received(self, exchange: HTTPExchange, event: CodecEvent) -> None:
         if isinstance(event, ResponseHead):
             exchange.head_received()
-            self._note_keep_alive(event.headers)
-            if exchange.trace is not None and self._first_byte is not None:
-                head_received = HeadReceived(self._loop.time(), event.status_code, self._first_byte)
-                emit(exchange.trace, head_received, self._loop)
+            self.keep_alive_hint = keep_alive_timeout(event.headers)
+            if exchange.trace is not None:
+                received = trace.HeadReceived(self._loop.time(), event.status_code, self._first_byte)
+                trace.emit(exchange.trace, received, self._loop)
             exchange.handler.response_received(event)
         elif isinstance(event, EndOfMessage):
             self._response_ended(exchange, event.trailers)
         elif isinstance(event, Interim):
             if exchange.trace is not None:
-                emit(exchange.trace, InformationalReceived(self._loop.time(), event.status_code), self._loop)
+                trace.emit(
+                    exchange.trace, trace.InformationalReceived(self._loop.time(), event.status_code), self._loop
+                )
             exchange.handler.informational_received(event.status_code, event.headers)
             if event.status_code == 100:
                 self._continue()
@@ -324,11 +304,6 @@ class HTTP11Protocol(HTTPProtocol):
         else:
             assert isinstance(event, RemoteProtocolError)
             self._connection_failed(exchange, event)
-
-    def _note_keep_alive(self, headers: Headers) -> None:
-        for name, value in headers:
-            if name == b"keep-alive" and (match := _KEEP_ALIVE_TIMEOUT.search(value)):
-                self.keep_alive_hint = float(match[1])
 
     def _response_ended(self, exchange: HTTPExchange, trailers: Headers) -> None:
         sent = exchange.send == SendState.DONE

@@ -1,0 +1,81 @@
+"""Measures every peer on every case, in interleaved rounds. Run by scripts/benchmark, which makes the environments."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+from benchmarks.nginx import SMALL, running_nginx
+from benchmarks.plan import CASES, CONNECTIONS, PEERS, Case, Peer
+from benchmarks.report import RESULTS, Sample, facts, markdown, write
+
+_HARNESS = Path(__file__).parent / "clients" / "harness.py"
+
+
+def measure(peer: Peer, case: Case, origin: str, seconds: float, core: int | None) -> Sample:
+    """Runs one client on one case, in a process of its own."""
+    command: list[str | Path] = [peer.python, _HARNESS, peer.module, origin + case.path]
+    command += [str(case.concurrency), str(case.count), case.what]
+    command += ["--size", str(case.size or len(SMALL)), "--seconds", str(seconds)]
+    command += ["--warm-up", str(3 if case.size else 500), "--connections", str(CONNECTIONS)]
+    result = subprocess.run(
+        command,
+        check=False,
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=120,
+        preexec_fn=None if core is None else lambda: os.sched_setaffinity(0, {core}),
+    )
+    if result.returncode != 0:
+        raise SystemExit(f"benchmarks: {peer.name} failed on {case.name}")
+    return Sample(**json.loads(result.stdout))
+
+
+def cores() -> tuple[int | None, int | None]:
+    """Returns the core for the server and the one for the client; `None` where there are no two to choose from."""
+    allowed = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    if len(allowed) < 2:
+        print("benchmarks: server and client share a core, or cannot be pinned; trust ratios only", file=sys.stderr)
+        return None, None
+    return allowed[0], allowed[-1]
+
+
+def main() -> None:
+    """Reads the arguments, measures, prints and writes."""
+    parser = argparse.ArgumentParser(prog="scripts/benchmark", description="Puts httpcore beside its peers.")
+    parser.add_argument("--quick", action="store_true", help="two short rounds, under two minutes; nothing is written")
+    parser.add_argument("--rounds", type=int, help="how often each client runs each case (5)")
+    parser.add_argument("--only", nargs="+", default=[], metavar="WORD", help="cases and clients whose key has WORD")
+    parser.add_argument("--results", type=Path, help="the folder to write to (benchmarks/results; none with --only)")
+    parser.epilog = "Cases: " + ", ".join(case.key for case in CASES)
+    parser.epilog += ". Clients: " + ", ".join(peer.key for peer in PEERS) + ". --memory measures memory instead."
+    options = parser.parse_args()
+
+    cases = [case for case in CASES if any(word in case.key for word in options.only)] or list(CASES)
+    peers = [peer for peer in PEERS if any(word in peer.key for word in options.only)] or list(PEERS)
+    rounds = options.rounds or (2 if options.quick else 5)
+    seconds = 0.5 if options.quick else 2.0
+    server_core, client_core = cores()
+    samples: defaultdict[tuple[str, str], list[Sample]] = defaultdict(list)
+    with running_nginx(server_core) as origin:
+        for number in range(rounds):
+            for case in cases:
+                print(f"round {number + 1} of {rounds}: {case.name}", file=sys.stderr)
+                for peer in peers:
+                    samples[case.key, peer.key].append(measure(peer, case, origin, seconds, client_core))
+
+    about = facts(peers, rounds)
+    table = markdown(cases, peers, samples, about)
+    print(table)
+    folder = options.results or (None if options.only or options.quick else RESULTS)
+    if folder is not None:
+        write(cases, peers, samples, about, table, folder)
+
+
+if __name__ == "__main__":
+    main()

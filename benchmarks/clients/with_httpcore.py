@@ -1,0 +1,34 @@
+"""httpcore, as it is in this tree."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import httpcore
+
+
+@asynccontextmanager
+async def open_client(connections: int) -> AsyncIterator[httpcore.ConnectionPool]:
+    timeout = httpcore.TimeoutConfig(60)
+    limits = httpcore.PoolLimits(soft_limit=connections, hard_limit=connections)
+    async with httpcore.ConnectionPool(timeout=timeout, limits=limits) as pool:
+        yield pool
+
+
+async def small(pool: httpcore.ConnectionPool, url: str) -> int:
+    response = await pool.request("GET", url)
+    return len(response.body)
+
+
+async def download(pool: httpcore.ConnectionPool, url: str) -> int:
+    size = 0
+    async with await pool.request("GET", url, stream=True) as response:
+        async for part in response.stream():
+            size += len(part)
+    return size
+
+
+async def upload(pool: httpcore.ConnectionPool, url: str, chunks: AsyncIterator[bytes]) -> int:
+    response = await pool.request("POST", url, body=chunks)
+    return len(response.body)

@@ -1,0 +1,33 @@
+"""httpx, over PyPI's httpcore."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import httpx
+
+
+@asynccontextmanager
+async def open_client(connections: int) -> AsyncIterator[httpx.AsyncClient]:
+    limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
+    async with httpx.AsyncClient(limits=limits, timeout=httpx.Timeout(60)) as client:
+        yield client
+
+
+async def small(client: httpx.AsyncClient, url: str) -> int:
+    response = await client.get(url)
+    return len(response.content)
+
+
+async def download(client: httpx.AsyncClient, url: str) -> int:
+    size = 0
+    async with client.stream("GET", url) as response:
+        async for part in response.aiter_bytes():
+            size += len(part)
+    return size
+
+
+async def upload(client: httpx.AsyncClient, url: str, chunks: AsyncIterator[bytes]) -> int:
+    response = await client.post(url, content=chunks)
+    return len(response.content)

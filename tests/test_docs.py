@@ -1,0 +1,251 @@
+"""The documents hold: every Python snippet of the README runs, its tables are the code's, and the diagrams are current.
+
+The snippets talk to a real server on loopback. Only the look-up of names is ours: example.com and example.org are there.
+"""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import contextlib
+import importlib
+import inspect
+import re
+import socket
+import ssl
+import subprocess
+import sys
+from pathlib import Path
+from types import FunctionType
+
+import httpcore
+import pytest
+import uvicorn
+from httpcore.pool.connection_pool import ConnectionPool
+from httpcore.protocols.base import DEFAULT_TIMEOUT
+from scripts.upstream import Client, Upstream
+from tests.conftest import TLSFiles
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+
+
+def snippets() -> dict[str, list[str]]:
+    """Returns the Python code blocks of the README, each padded to its line, by the part (##) they stand in."""
+    found: dict[str, list[str]] = {}
+    for match in re.finditer(r"^```python\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE):
+        before = README[: match.start(1)]
+        part = re.findall(r"^## (.+)$", before, flags=re.MULTILINE)[-1]
+        found.setdefault(part, []).append("\n" * before.count("\n") + match[1])
+    return found
+
+
+async def run(source: str, namespace: dict[str, object]) -> None:
+    """Runs a snippet: on this loop if it awaits, otherwise in a thread where it may start a loop of its own."""
+    code = compile(source, ROOT / "README.md", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+    function = FunctionType(code, namespace)
+    if code.co_flags & inspect.CO_COROUTINE:
+        await function()
+    else:
+        await asyncio.to_thread(function)
+
+
+@pytest.fixture
+def in_folder(tmp_path: Path, tls: TLSFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Puts the test into a folder with the files that the README names."""
+    (tmp_path / "picture.png").write_bytes(b"not really a picture" * 10_000)
+    (tmp_path / "ca.pem").write_bytes(tls.ca_path.read_bytes())
+    certificate = tls.authority.issue_cert("client.example.org")
+    certificate.cert_chain_pems[0].write_to_path(tmp_path / "client.pem")
+    certificate.private_key_pem.write_to_path(tmp_path / "client.key")
+    monkeypatch.chdir(tmp_path)
+
+
+@contextlib.asynccontextmanager
+async def example_org(tls_context: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch):
+    """Serves example.com and example.org, with and without TLS, and on a unix socket."""
+    getaddrinfo = socket.getaddrinfo
+    async with Upstream() as plain, Upstream(tls_context) as with_tls:
+
+        def look_up(host: object, port: object, *args: object, **kwargs: object):
+            if host in ("example.com", "example.org"):
+                host, port = "127.0.0.1", with_tls.port if port == 443 else plain.port
+            return getaddrinfo(host, port, *args, **kwargs)  # type: ignore[arg-type]  # what was given
+
+        monkeypatch.setattr(socket, "getaddrinfo", look_up)
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await Client(reader, writer).serve()
+            writer.close()
+
+        server = await asyncio.start_unix_server(serve, "server.sock")
+        try:
+            yield
+        finally:
+            server.close()
+            await server.wait_closed()
+
+
+@pytest.mark.usefixtures("in_folder")
+@pytest.mark.parametrize("part", snippets())
+async def test_readme_snippets_run(part: str, tls: TLSFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+    namespace: dict[str, object] = {"asyncio": asyncio, "httpcore": httpcore, "__name__": "readme"}
+    pools: list[ConnectionPool] = []
+    made = ConnectionPool.__init__
+
+    def remember(self: ConnectionPool, *args: object, **kwargs: object) -> None:
+        made(self, *args, **kwargs)  # type: ignore[arg-type]  # what was given
+        pools.append(self)
+
+    monkeypatch.setattr(ConnectionPool, "__init__", remember)  # the snippets are about something else than closing
+    async with example_org(tls.server_context, monkeypatch):
+        try:
+            for source in snippets()[part]:
+                await run(source, namespace)
+        finally:
+            for pool in pools:
+                await pool.close()
+
+
+@pytest.mark.usefixtures("in_folder")
+async def test_readme_gateway_relays_both_ways(tls: TLSFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+    namespace: dict[str, object] = {}
+    for source in snippets()["Building a Gateway Server"]:
+        await run(source, namespace)
+    gateway = namespace["app"]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        server = uvicorn.Server(uvicorn.Config(gateway, lifespan="off", log_level="error", timeout_keep_alive=60))  # type: ignore[arg-type]  # an app
+        async with example_org(tls.server_context, monkeypatch):
+            serving = asyncio.create_task(server._serve([listener]))
+            try:
+                async with httpcore.ConnectionPool() as http:
+                    response = await http.request("GET", url + "/gzip")
+                    assert response.body == b"Hello, world\n" * 10_000
+                    assert dict(response.raw_headers)[b"content-encoding"] == b"gzip"
+                    response = await http.request("POST", url + "/upload", body=iter([b"part"] * 100_000))
+                    assert response.body.startswith(b"400000 bytes ")
+                    response = await http.request("GET", url + "/download?size=1000000")
+                    assert len(response.body) == 1_000_000
+            finally:
+                server.should_exit = True
+                await serving
+                await gateway.http.close()  # type: ignore[attr-defined]  # the snippet's own class
+
+
+def table(document: str, name: str) -> dict[str, str]:
+    """Returns {first cell: second cell} of the table whose first heading is `name`."""
+    rows = document.partition(f"| {name} |")[2].partition("\n\n")[0].splitlines()[2:]
+    cells = ([cell.strip().strip("`") for cell in row.split("|")] for row in rows)
+    return {row[1]: row[2] for row in cells}
+
+
+def as_text(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def test_readme_names_every_timeout_with_its_default() -> None:
+    assert table(README, "`TimeoutConfig`") == {
+        name: as_text(getattr(DEFAULT_TIMEOUT, name)) for name in httpcore.TimeoutConfig.__dataclass_fields__
+    }
+
+
+def test_readme_names_every_limit_with_its_default() -> None:
+    limits = httpcore.PoolLimits()
+    assert table(README, "`PoolLimits`") == {
+        name: as_text(getattr(limits, name)) for name in httpcore.PoolLimits.__dataclass_fields__
+    }
+    parameters = inspect.signature(ConnectionPool).parameters
+    assert table(README, "`ConnectionPool`") == {
+        name: as_text(parameters[name].default) for name in ("max_body_size", "high_water", "low_water")
+    }
+
+
+def test_readme_names_every_callback() -> None:
+    def public(cls: type) -> set[str]:
+        return {name for name in vars(cls) if not name.startswith("_")}
+
+    for cls in (httpcore.ResponseHandler, httpcore.Exchange):
+        rows = README.partition(f"| `{cls.__name__}` |")[2].partition("\n\n")[0].splitlines()[2:]
+        named = {name for row in rows for name in re.findall(r"`(\w+)", row.split("|")[1])}
+        assert named == public(cls)
+
+
+def test_readme_has_the_tree_of_errors() -> None:
+    tree = README.partition("```text\nHTTPCoreError\n")[2].partition("```")[0]
+    drawn: dict[str, str] = {}
+    parents = ["HTTPCoreError"]
+    for line in tree.splitlines():
+        match = re.match(r"([│ ├└─]+)(\w+)", line)
+        assert match is not None
+        depth = len(match[1]) // 4
+        parents[depth:] = [match[2]]
+        drawn[match[2]] = parents[depth - 1]
+    errors = {
+        value.__name__: value.__bases__[0].__name__
+        for value in vars(importlib.import_module("httpcore.exceptions")).values()
+        if isinstance(value, type) and issubclass(value, httpcore.HTTPCoreError) and value is not httpcore.HTTPCoreError
+    }
+    assert drawn == errors
+
+
+def test_readme_names_every_trace_event() -> None:
+    events = {event.name for event in httpcore.TraceEvent.__subclasses__()}
+    named: set[str] = set()
+    for row in README.partition("| Events |")[2].partition("\n\n")[0].splitlines()[2:]:
+        noun = ""
+        for name in re.findall(r"`([\w.]+)`", row.split("|")[1]):
+            noun = name.partition(".")[0] or noun
+            named.add(noun + "." + name.partition(".")[2])
+    assert named == events
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/architecture.md", "CONTRIBUTING.md"])
+def test_links_lead_somewhere(document: str) -> None:
+    text = (ROOT / document).read_text(encoding="utf-8")
+    anchors = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in re.findall(r"^#+ (.+)$", text, re.M)}
+    for link in re.findall(r"\]\(([^)]+)\)", text):
+        if link.startswith("#"):
+            assert link[1:] in anchors
+        elif not link.startswith("https://"):
+            assert ((ROOT / document).parent / link).exists(), link
+
+
+def test_state_machines_of_the_architecture_page_are_the_code_s() -> None:
+    diagrams = importlib.import_module("scripts.diagrams")
+    assert diagrams.rewrite(ARCHITECTURE) == ARCHITECTURE, "run scripts/diagrams"
+
+
+def test_budgets_of_the_architecture_page_are_the_code_s() -> None:
+    modules = [
+        importlib.import_module(f"httpcore.{name}")
+        for name in ("protocols.codec", "decoders", "pool.dispatcher", "exceptions")
+    ]
+    rows = ARCHITECTURE.partition("| What | At most | Where |")[2].partition("\n\n")[0].splitlines()[2:]
+    checked = 0
+    for row in rows:
+        _, _, most, where, _ = (cell.strip() for cell in row.split("|"))
+        if name := re.match(r"`(\w+)`", where):
+            value = next(vars(module)[name[1]] for module in modules if name[1] in vars(module))
+            assert int(most) == (2**value if name[1].endswith("_LOG") else value), name[1]
+            checked += 1
+    assert checked == len(rows) - 1  # one row is h11's doing, and says so
+
+
+def test_modules_of_the_architecture_page_are_there() -> None:
+    rows = ARCHITECTURE.partition("| Layer | Module | What it owns |")[2].partition("\n\n")[0].splitlines()[2:]
+    named = {name for row in rows for name in re.findall(r"`(\w+)\.py`", row.split("|")[2])}
+    files = {
+        path.stem
+        for path in (ROOT / "httpcore").rglob("*.py")
+        if path.stem != "__init__" and "testing" not in path.parts
+    }
+    assert named == files
+
+
+def test_demo_runs() -> None:
+    done = subprocess.run(
+        [sys.executable, ROOT / "scripts" / "demo.py"], capture_output=True, encoding="utf-8", timeout=50, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
