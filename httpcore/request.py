@@ -18,7 +18,7 @@ from httpcore.exceptions import InvalidURL, LocalProtocolError
 from httpcore.headers import Headers, HeaderTypes, check_method, check_trailers, normalize_headers
 from httpcore.urls import URL, authority_form, check_target, parse_url
 
-__all__ = ["PUSHED", "BodyTypes", "Request", "Trailers"]
+__all__ = ["PUSHED", "BodyTypes", "Request", "Trailers", "settled"]
 
 _CHUNK_SIZE = 64 * 1024  # bytes: how large bodies are cut, so that no more than this waits behind the water marks
 _YIELD_AFTER = 1024 * 1024  # bytes that a body which never waits may send before other tasks get their turn
@@ -158,7 +158,12 @@ class Request:
 
     @property
     def replayable(self) -> bool:
-        """Whether the body can be sent again: bytes, a callable, a seekable file, or a stream nobody has started."""
+        """Whether the body can be sent again: bytes, a callable, a seekable file, or a stream nobody has started.
+
+        One that is pushed cannot: what was pushed on a connection that died is gone.
+        """
+        if self.pushed:
+            return False
         if self.content is not None or self._file_position is not None or not self._opened[0]:
             return True
         return callable(self._body)
@@ -358,5 +363,15 @@ async def _read_file(file: _Readable, position: int | None) -> AsyncIterator[byt
 
 def _checked(chunk: object) -> bytes:
     if isinstance(chunk, (bytes, bytearray, memoryview)):
-        return chunk  # type: ignore[return-value]  # what takes the chunks takes any buffer
+        return settled(chunk)  # type: ignore[return-value]  # what takes the chunks takes any buffer
     raise TypeError(f"a body gives chunks of bytes, not {type(chunk).__name__}")
+
+
+def settled(data: bytes | bytearray | memoryview) -> bytes | memoryview:
+    """Returns `data` as what may wait in a buffer: its `len` is its size in bytes, and nobody changes it."""
+    if isinstance(data, bytes):
+        return data
+    if not isinstance(data, memoryview):
+        return bytes(data)
+    flat = data.readonly and data.ndim == 1 and data.itemsize == 1 and data.c_contiguous
+    return data if flat else data.tobytes()

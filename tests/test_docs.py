@@ -116,9 +116,9 @@ async def test_readme_gateway_relays_both_ways(tls: TLSFiles, monkeypatch: pytes
     gateway = namespace["app"]
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        server = uvicorn.Server(uvicorn.Config(gateway, lifespan="off", log_level="error", timeout_keep_alive=60))  # type: ignore[arg-type]  # an app
+        server = uvicorn.Server(uvicorn.Config(gateway, log_level="error", timeout_keep_alive=60))  # type: ignore[arg-type]  # an app
         async with example_org(tls.server_context, monkeypatch):
-            serving = asyncio.create_task(server._serve([listener]))
+            serving = asyncio.create_task(server.serve(sockets=[listener]))
             try:
                 async with httpcore.ConnectionPool() as http:
                     response = await http.request("GET", url + "/gzip")

@@ -19,7 +19,7 @@ def may_replay(exchange: HTTPExchange, error: HTTPCoreError) -> bool:
     return (
         exchange.reused
         and not exchange.replayed
-        and not exchange.response_started
+        and exchange.first_byte_at is None
         and isinstance(error, (NetworkError, RemoteProtocolError))
         and (not exchange.head_written or exchange.request.idempotent)
         and exchange.request.replayable

@@ -10,6 +10,7 @@ from httpcore.pool.routes import Route
 from httpcore.pool.waiters import Waiter
 from httpcore.protocols.base import HTTPProtocol
 from httpcore.protocols.exchange import HTTPExchange, Replay
+from httpcore.protocols.states import Transitions
 
 __all__ = ["SLOT", "Lane", "Slot", "SlotEvent", "SlotState"]
 
@@ -33,21 +34,23 @@ class SlotEvent(IntEnum):
     CLOSE = 3
 
 
-SLOT = {
-    (SlotState.CONNECTING, SlotEvent.LEASE): SlotState.ACTIVE,
-    (SlotState.CONNECTING, SlotEvent.RELEASE): SlotState.IDLE,
-    (SlotState.CONNECTING, SlotEvent.DRAIN): SlotState.DRAINING,
-    (SlotState.CONNECTING, SlotEvent.CLOSE): SlotState.CLOSED,
-    (SlotState.ACTIVE, SlotEvent.LEASE): SlotState.ACTIVE,  # handed on directly
-    (SlotState.ACTIVE, SlotEvent.RELEASE): SlotState.IDLE,
-    (SlotState.ACTIVE, SlotEvent.DRAIN): SlotState.DRAINING,
-    (SlotState.ACTIVE, SlotEvent.CLOSE): SlotState.CLOSED,
-    (SlotState.IDLE, SlotEvent.LEASE): SlotState.ACTIVE,
-    (SlotState.IDLE, SlotEvent.DRAIN): SlotState.DRAINING,
-    (SlotState.IDLE, SlotEvent.CLOSE): SlotState.CLOSED,
-    (SlotState.DRAINING, SlotEvent.DRAIN): SlotState.DRAINING,
-    (SlotState.DRAINING, SlotEvent.CLOSE): SlotState.CLOSED,
-}
+SLOT: Transitions[SlotState, SlotEvent] = Transitions(
+    {
+        (SlotState.CONNECTING, SlotEvent.LEASE): SlotState.ACTIVE,
+        (SlotState.CONNECTING, SlotEvent.RELEASE): SlotState.IDLE,
+        (SlotState.CONNECTING, SlotEvent.DRAIN): SlotState.DRAINING,
+        (SlotState.CONNECTING, SlotEvent.CLOSE): SlotState.CLOSED,
+        (SlotState.ACTIVE, SlotEvent.LEASE): SlotState.ACTIVE,  # handed on directly
+        (SlotState.ACTIVE, SlotEvent.RELEASE): SlotState.IDLE,
+        (SlotState.ACTIVE, SlotEvent.DRAIN): SlotState.DRAINING,
+        (SlotState.ACTIVE, SlotEvent.CLOSE): SlotState.CLOSED,
+        (SlotState.IDLE, SlotEvent.LEASE): SlotState.ACTIVE,
+        (SlotState.IDLE, SlotEvent.DRAIN): SlotState.DRAINING,
+        (SlotState.IDLE, SlotEvent.CLOSE): SlotState.CLOSED,
+        (SlotState.DRAINING, SlotEvent.DRAIN): SlotState.DRAINING,
+        (SlotState.DRAINING, SlotEvent.CLOSE): SlotState.CLOSED,
+    }
+)
 
 
 class Lane:

@@ -32,7 +32,6 @@ from httpcore.pool.waiters import Waiters
 from httpcore.protocols.base import HTTPProtocol
 from httpcore.protocols.deadlines import Deadline
 from httpcore.protocols.exchange import HTTPExchange
-from httpcore.protocols.states import advance
 from httpcore.trace import ConnectionClosed, RequestReplayed, SlotWaitStarted, TraceHook, emit
 
 __all__ = ["Dial", "Slots"]
@@ -237,7 +236,7 @@ class Slots:
         assert slot.protocol is not None
         if slot.state == SlotState.IDLE:
             self._unidle(slot)
-        slot.state = advance(SLOT, slot.state, SlotEvent.LEASE)
+        slot.state = SLOT[slot.state, SlotEvent.LEASE]
         exchange.replay = slot.lane.replay
         slot.protocol.start(exchange)
 
@@ -251,7 +250,7 @@ class Slots:
                 if self._trace is not None:
                     reason = ConnectionClosed(self.loop.time(), protocol.info.connection_id, protocol.close_reason)
                     emit(self._trace, reason, self.loop)
-            slot.state = advance(SLOT, slot.state, SlotEvent.DRAIN)
+            slot.state = SLOT[slot.state, SlotEvent.DRAIN]
         elif protocol.available:
             self._release(slot)
 
@@ -277,7 +276,7 @@ class Slots:
         slot.expires_at = float("inf") if expiry is None else now + expiry
         if hint is not None:
             slot.expires_at = min(slot.expires_at, now + max(hint - _HINT_MARGIN, hint / 2))
-        slot.state = advance(SLOT, slot.state, SlotEvent.RELEASE)
+        slot.state = SLOT[slot.state, SlotEvent.RELEASE]
         self._idle[slot] = None
         slot.lane.idle[slot] = None
         if self._limits.soft_limit is not None and len(self._idle) > self._limits.soft_limit:
@@ -314,7 +313,7 @@ class Slots:
         """The slot's connection is gone, or never came: the one place where a place in the pool is freed."""
         if slot.state == SlotState.IDLE:
             self._unidle(slot)
-        slot.state = advance(SLOT, slot.state, SlotEvent.CLOSE)
+        slot.state = SLOT[slot.state, SlotEvent.CLOSE]
         slot.protocol = None
         lane = slot.lane
         lane.count -= 1

@@ -108,10 +108,9 @@ class HTTPProtocol(asyncio.Protocol, Carrier, ABC):
         Raises:
             LocalProtocolError: the connection can take no exchange now.
         """
-        exchange = HTTPExchange(request, handler, TimeoutConfig.of(timeout, DEFAULT_TIMEOUT), self._loop, trace)
         if not self.available or not self.ready():
-            exchange.abort()
             raise LocalProtocolError(f"connection {self.info.connection_id} can take no exchange: {self!r}")
+        exchange = HTTPExchange(request, handler, TimeoutConfig.of(timeout, DEFAULT_TIMEOUT), self._loop, trace)
         self.start(exchange)
         return exchange
 

@@ -59,7 +59,7 @@ class Codec(Protocol):
     """One exchange on the wire. Methods that send raise `LocalProtocolError`, those that receive never raise."""
 
     def send_head(self, request: Request, *, without_body: bool = False) -> bytes:
-        """Returns the request line and header section; `without_body` leaves `transfer-encoding` out."""
+        """Returns the request line and header section; `without_body` leaves `transfer-encoding` and `expect` out."""
 
     def send_data(self, data: bytes | bytearray | memoryview) -> list[bytes | bytearray | memoryview]:
         """Returns a piece of the body, framed."""

@@ -14,11 +14,22 @@ from typing import Protocol, TypeAlias
 
 from httpcore.config import TimeoutConfig
 from httpcore.exceptions import HTTPCoreError, LocalProtocolError, Phase, ResponseClosed, TotalTimeout
-from httpcore.handlers import ConnectionInfo, Exchange, ResponseHandler, Timings
+from httpcore.handlers import ConnectionInfo, Exchange, ResponseHandler, ResponseHead, Timings
 from httpcore.headers import Headers, HeaderTypes, check_trailers
-from httpcore.protocols.states import RECEIVE, SEND, ReceiveEvent, ReceiveState, SendEvent, SendState, advance
-from httpcore.request import Request
-from httpcore.trace import ExchangeFailed, ResponseComplete, SlotAssigned, TraceHook, emit
+from httpcore.protocols.pump import BodyPump
+from httpcore.protocols.states import RECEIVE, SEND, ReceiveEvent, ReceiveState, SendEvent, SendState
+from httpcore.request import Request, settled
+from httpcore.trace import (
+    BodySent,
+    ExchangeFailed,
+    HeadReceived,
+    HeadSent,
+    InformationalReceived,
+    ResponseComplete,
+    SlotAssigned,
+    TraceHook,
+    emit,
+)
 
 __all__ = ["Carrier", "HTTPExchange", "Holder"]
 
@@ -59,11 +70,12 @@ class HTTPExchange(Exchange):
         handler: who is told. The carrier calls its `data_received` itself, to save a frame for every chunk.
         timeout: the exchange's deadlines.
         trace: the hook, `None` without one.
-        send, receive: the states of the halves. Assigned here and by the carrier, through `advance` alone.
+        send, receive: the states of the halves. Moved here alone.
         phase_before_start: what it waits for while it has no carrier.
         reused: whether the carrier had carried another exchange before this one.
-        response_started: whether any byte came since the request was started on this carrier.
+        first_byte_at: when the first byte came since the request was started on this carrier; `None` before it did.
         head_written: whether any byte of the request was handed to a transport, on this carrier.
+        request_sent: the same, on this carrier or an earlier one.
         reading_paused: whether the user asked for a pause.
         replayed: whether the exchange was started before, on a connection that died.
         replay: asks the pool to send the request again; returns whether it does. `None` without a pool.
@@ -84,8 +96,8 @@ class HTTPExchange(Exchange):
         "_sent_at",
         "_started_at",
         "_total_handle",
-        "_writable",
         "_writing_paused",
+        "first_byte_at",
         "handler",
         "head_written",
         "phase_before_start",
@@ -94,7 +106,6 @@ class HTTPExchange(Exchange):
         "replay",
         "replayed",
         "request_sent",
-        "response_started",
         "reused",
         "send",
         "stream",
@@ -119,9 +130,9 @@ class HTTPExchange(Exchange):
         self.receive = ReceiveState.AWAITING_HEAD
         self.phase_before_start = Phase.WAITING
         self.reused = False
-        self.response_started = False
+        self.first_byte_at: float | None = None
         self.head_written = False
-        self.request_sent = False  # whether any byte was handed to a transport, on this carrier or an earlier one
+        self.request_sent = False
         self.reading_paused = False
         self.replayed = False
         self.replay: Replay | None = None
@@ -130,9 +141,8 @@ class HTTPExchange(Exchange):
         self._carrier: Carrier | None = None  # the holder, once it is a connection
         self._info: ConnectionInfo | None = None
         self._pushed_eof = False
-        self._pump: asyncio.Task[None] | None = None
+        self._pump: BodyPump | None = None
         self._writing_paused = False
-        self._writable: asyncio.Future[None] | None = None  # what the pump waits for while writing is paused
         self._dispatched_at = loop.time()
         self._started_at: float | None = None
         self._sent_at: float | None = None
@@ -180,8 +190,8 @@ class HTTPExchange(Exchange):
         if not isinstance(data, (bytes, bytearray, memoryview)):
             raise TypeError(f"write takes bytes, not {type(data).__name__}")
         carrier = self._pushing()
-        if carrier is not None and len(data):
-            self._or_fail(lambda: carrier.write_body(self, data))
+        if carrier is not None and len(flat := settled(data)):
+            self._or_fail(lambda: carrier.write_body(self, flat))
 
     def write_eof(self, trailers: HeaderTypes = ()) -> None:
         fields = check_trailers(trailers)
@@ -225,19 +235,50 @@ class HTTPExchange(Exchange):
             except _RAISED as exc:
                 self.fail(exc)
 
-    def head_received(self) -> None:
-        """The final response's head came."""
-        self.receive = advance(RECEIVE, self.receive, ReceiveEvent.HEAD)
-        self._response_at = self._loop.time()
+    def head_sent(self) -> None:
+        """The request's head is being handed to the transport."""
+        self.send = SEND[self.send, SendEvent.SEND_HEAD]
+        self.head_written = self.request_sent = True
+        if self.trace is not None and self._info is not None:
+            emit(self.trace, HeadSent(self._loop.time(), self._info.connection_id), self._loop)
+
+    def await_continue(self) -> None:
+        """The body waits for 100 (Continue)."""
+        self.send = SEND[self.send, SendEvent.AWAIT_CONTINUE]
+        self.set_writing_paused(True)
+
+    def body_started(self) -> None:
+        """The body is being sent. Nothing to do if it was before."""
+        if self.send != SendState.SENDING_BODY:
+            self.send = SEND[self.send, SendEvent.SEND_BODY]
 
     def body_sent(self) -> None:
         """The last byte of the request was handed to the transport."""
-        self.send = advance(SEND, self.send, SendEvent.END)
+        self.send = SEND[self.send, SendEvent.END]
         self._sent_at = self._loop.time()
+        if self.trace is not None and self._info is not None:
+            emit(self.trace, BodySent(self._sent_at, self._info.connection_id), self._loop)
+
+    def informational_received(self, status_code: int, headers: Headers) -> None:
+        """An interim response came. Tells the handler."""
+        if self.trace is not None:
+            emit(self.trace, InformationalReceived(self._loop.time(), status_code), self._loop)
+        self.handler.informational_received(status_code, headers)
+
+    def head_received(self, head: ResponseHead) -> None:
+        """The final response's head came. Tells the handler."""
+        self.receive = RECEIVE[self.receive, ReceiveEvent.HEAD]
+        self._response_at = self._loop.time()
+        if self.trace is not None:
+            first_byte = self._response_at if self.first_byte_at is None else self.first_byte_at
+            emit(self.trace, HeadReceived(self._response_at, head.status_code, first_byte), self._loop)
+        self.handler.response_received(head)
 
     def complete(self, trailers: Headers) -> None:
-        """The response ended as it should, and the carrier has let go. Tells the handler."""
-        self.receive = advance(RECEIVE, self.receive, ReceiveEvent.END)
+        """The response ended as it should, and the carrier has let go. Tells the handler, unless it ended before."""
+        if self._ended_at is not None:  # by another handler, who heard first that the carrier is free
+            return
+        self.receive = RECEIVE[self.receive, ReceiveEvent.END]
         self._end()
         if self.trace is not None and self._info is not None:
             emit(self.trace, ResponseComplete(self._loop.time(), self._info.connection_id), self._loop)
@@ -254,8 +295,8 @@ class HTTPExchange(Exchange):
             error.host, error.port = self._request.url.host, self._request.url.port
             error.phase = self.phase
             error.request_sent = self.request_sent
-        self.send = advance(SEND, self.send, SendEvent.FAIL)
-        self.receive = advance(RECEIVE, self.receive, ReceiveEvent.FAIL)
+        self.send = SEND[self.send, SendEvent.FAIL]
+        self.receive = RECEIVE[self.receive, ReceiveEvent.FAIL]
         holder = self._holder
         self._end()
         if holder is not None:
@@ -277,27 +318,41 @@ class HTTPExchange(Exchange):
         self._stop_pump()
         self._holder = self._carrier = self._info = None
         self.send = SendState.IDLE
-        self.head_written = self.response_started = False
+        self.head_written = False
+        self.first_byte_at = None
         self.replayed = True
         self._writing_paused = False
 
     def start_pump(self) -> None:
         """Begins to read and send the request's body; nothing to do where the caller pushes it."""
         if not self._request.pushed:
-            self._pump = self._loop.create_task(self._run_pump(), context=self._context)
+            self._pump = BodyPump(self._request, self, self._loop, self._context, paused=self._writing_paused)
 
     def set_writing_paused(self, paused: bool) -> None:
-        """Tells who sends the body whether to stop or to go on. Idempotent."""
-        if paused == self._writing_paused:
+        """Tells who sends the body whether to stop or to go on. Idempotent; ignored after the end."""
+        if paused == self._writing_paused or self._ended_at is not None:
             return
         self._writing_paused = paused
-        if self._writable is not None and not self._writable.done():
-            self._writable.set_result(None)
-        if self._request.pushed:
+        if self._pump is not None:
+            self._pump.set_paused(paused)
+        elif self._request.pushed:
             try:
                 (self.handler.pause_writing if paused else self.handler.resume_writing)()
             except _RAISED as exc:
                 self.fail(exc)
+
+    # What its pump calls.
+
+    def send_chunk(self, data: bytes | bytearray | memoryview) -> bool:
+        """Sends a piece of the body; returns whether any more is wanted."""
+        if self._carrier is not None:
+            self._carrier.write_body(self, data)
+        return self._carrier is not None
+
+    def send_end(self, trailers: Headers) -> None:
+        """Ends the body."""
+        if self._carrier is not None:
+            self._carrier.end_body(self, trailers)
 
     # Its own.
 
@@ -321,34 +376,10 @@ class HTTPExchange(Exchange):
             self.fail(exc)
             raise
 
-    async def _run_pump(self) -> None:
-        try:
-            chunks = self._request.open_body()
-            try:
-                async for chunk in chunks:
-                    if len(chunk) and self._carrier is not None:
-                        self._carrier.write_body(self, chunk)
-                    while self._writing_paused:
-                        self._writable = self._loop.create_future()
-                        await self._writable
-            finally:
-                await chunks.aclose()  # type: ignore[attr-defined]  # it is a generator of request.py
-            trailers = self._request.trailers
-            fields = check_trailers(trailers() if callable(trailers) else trailers)
-            if self._carrier is not None:
-                self._carrier.end_body(self, fields)
-        except asyncio.CancelledError as exc:
-            # By _stop_pump the exchange is over, or starts anew; by anyone else the body's own code was cancelled.
-            if self._pump is asyncio.current_task():
-                self.fail(exc)
-            raise
-        except Exception as exc:
-            self.fail(exc)
-
     def _stop_pump(self) -> None:
-        pump, self._pump = self._pump, None
-        if pump is not None and pump is not asyncio.current_task():
-            pump.cancel()
+        if self._pump is not None:
+            self._pump.stop()
+            self._pump = None
 
     def _end(self) -> None:
         self._ended_at = self._loop.time()

@@ -88,7 +88,8 @@ class H11Codec:
     def send_head(self, request: Request, *, without_body: bool = False) -> bytes:
         fields = [b"%b: %b\r\n" % pair for pair in request.headers]
         if without_body:
-            fields = [field for field in fields if not field.lower().startswith(b"transfer-encoding:")]
+            # Without content there is nothing to be continued with either (RFC 9110 10.1.1).
+            fields = [field for field in fields if not field.lower().startswith((b"transfer-encoding:", b"expect:"))]
         self._chunked_body = request.chunked and not without_body
         self._to_send = request.content_length or 0
         self._head_request = request.method == b"HEAD"

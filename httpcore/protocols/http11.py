@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from httpcore import trace
 from httpcore.exceptions import HTTPCoreError, LocalProtocolError, ReadTimeout, RemoteProtocolError, WriteTimeout
 from httpcore.handlers import ResponseHead
 from httpcore.headers import Headers
@@ -24,13 +23,10 @@ from httpcore.protocols.exchange import HTTPExchange
 from httpcore.protocols.h11_codec import H11Codec
 from httpcore.protocols.states import (
     CONNECTION,
-    SEND,
     ConnectionEvent,
     ConnectionState,
     ReceiveState,
-    SendEvent,
     SendState,
-    advance,
 )
 from httpcore.upgraded import UpgradedStream
 
@@ -57,7 +53,6 @@ class HTTP11Protocol(HTTPProtocol):
         # Per exchange: set by start, cleared by _leave.
         self._exchange: HTTPExchange | None = None
         self._codec: Codec
-        self._first_byte = 0.0  # when it came; for trace
         self._held: list[Outgoing] = []  # body that was given while 100 (Continue) is awaited, and ...
         self._held_end: Headers | None = None  # ... the trailers with which it was ended
         self._continue_handle: asyncio.TimerHandle | None = None
@@ -81,7 +76,7 @@ class HTTP11Protocol(HTTPProtocol):
         return self.state == ConnectionState.CLOSED
 
     def start(self, exchange: HTTPExchange) -> None:
-        self.state = advance(CONNECTION, self.state, ConnectionEvent.START)
+        self.state = CONNECTION[self.state, ConnectionEvent.START]
         self._exchange = exchange
         self._codec = self._make_codec()
         reused = self._carried > 0
@@ -97,7 +92,7 @@ class HTTP11Protocol(HTTPProtocol):
                 return
             if exchange.request.peeks:
                 exchange.start_pump()
-            else:
+            elif exchange.send == SendState.IDLE:  # exchange_started may have pushed some of the body already
                 self._send_head(exchange)
         except LocalProtocolError as exc:
             exchange.fail(exc)
@@ -132,7 +127,7 @@ class HTTP11Protocol(HTTPProtocol):
     def _leave(self, event: ConnectionEvent, reason: str) -> None:
         """Moves the connection on and takes it from its exchange, if it has one. The caller tells the owner."""
         exchange, self._exchange = self._exchange, None
-        self.state = advance(CONNECTION, self.state, event)
+        self.state = CONNECTION[self.state, event]
         self._read_deadline.when = self._write_deadline.when = None
         self._held_end = None
         self._held.clear()
@@ -149,16 +144,12 @@ class HTTP11Protocol(HTTPProtocol):
     def _send_head(self, exchange: HTTPExchange, *, without_body: bool = False) -> None:
         request = exchange.request
         head = self._codec.send_head(request, without_body=without_body)
-        exchange.send = advance(SEND, exchange.send, SendEvent.SEND_HEAD)
-        exchange.head_written = exchange.request_sent = True
+        exchange.head_sent()
         self._write(head)
-        if exchange.trace is not None:
-            trace.emit(exchange.trace, trace.HeadSent(self._loop.time(), self.info.connection_id), self._loop)
         if without_body:
             self._end_request(exchange, Headers())
         elif request.expects_continue:
-            exchange.send = advance(SEND, exchange.send, SendEvent.AWAIT_CONTINUE)
-            exchange.set_writing_paused(True)
+            exchange.await_continue()
             self._continue_handle = self._loop.call_later(exchange.timeout.continue_timeout, self._continue)
         elif not request.peeks:
             self._send_body(exchange)
@@ -180,16 +171,18 @@ class HTTP11Protocol(HTTPProtocol):
         if exchange.send == SendState.AWAITING_CONTINUE:
             self._held.append(data)
             return
-        if exchange.send == SendState.SENDING_HEAD:
-            exchange.send = advance(SEND, exchange.send, SendEvent.SEND_BODY)
+        exchange.body_started()
         self._write(*self._codec.send_data(data))
 
     def end_body(self, exchange: HTTPExchange, trailers: Headers) -> None:
         if exchange is not self._exchange:
             return
-        if exchange.send == SendState.IDLE:  # the stream was empty: there is no body
-            self._send_head(exchange, without_body=True)
-        elif exchange.send == SendState.AWAITING_CONTINUE:
+        if exchange.send == SendState.IDLE:
+            if exchange.request.peeks and not trailers:  # the stream was empty: there is no body
+                self._send_head(exchange, without_body=True)
+                return
+            self._send_head(exchange)
+        if exchange.send == SendState.AWAITING_CONTINUE:
             self._held_end = trailers
         else:
             self._end_request(exchange, trailers)
@@ -197,8 +190,6 @@ class HTTP11Protocol(HTTPProtocol):
     def _end_request(self, exchange: HTTPExchange, trailers: Headers) -> None:
         self._write(self._codec.send_eof(trailers))
         exchange.body_sent()
-        if exchange.trace is not None:
-            trace.emit(exchange.trace, trace.BodySent(self._loop.time(), self.info.connection_id), self._loop)
         self._await_progress(exchange)
 
     def _continue(self) -> None:
@@ -209,7 +200,7 @@ class HTTP11Protocol(HTTPProtocol):
             self._continue_handle = None
         if exchange is None or exchange.send != SendState.AWAITING_CONTINUE:
             return
-        exchange.send = advance(SEND, exchange.send, SendEvent.SEND_BODY)
+        exchange.body_started()
         held, self._held = self._held, []
         try:
             for data in held:
@@ -259,9 +250,8 @@ class HTTP11Protocol(HTTPProtocol):
             return
         self._in_callback = True
         try:
-            if data and not exchange.response_started:
-                exchange.response_started = True
-                self._first_byte = self._loop.time()
+            if exchange.first_byte_at is None and data:
+                exchange.first_byte_at = self._loop.time()
             events = self._codec.receive(data)
             for event in events:
                 if type(event) is bytes:
@@ -283,20 +273,12 @@ class HTTP11Protocol(HTTPProtocol):
 
     def _event_received(self, exchange: HTTPExchange, event: CodecEvent) -> None:
         if isinstance(event, ResponseHead):
-            exchange.head_received()
             self.keep_alive_hint = keep_alive_timeout(event.headers)
-            if exchange.trace is not None:
-                received = trace.HeadReceived(self._loop.time(), event.status_code, self._first_byte)
-                trace.emit(exchange.trace, received, self._loop)
-            exchange.handler.response_received(event)
+            exchange.head_received(event)
         elif isinstance(event, EndOfMessage):
             self._response_ended(exchange, event.trailers)
         elif isinstance(event, Interim):
-            if exchange.trace is not None:
-                trace.emit(
-                    exchange.trace, trace.InformationalReceived(self._loop.time(), event.status_code), self._loop
-                )
-            exchange.handler.informational_received(event.status_code, event.headers)
+            exchange.informational_received(event.status_code, event.headers)
             if event.status_code == 100:
                 self._continue()
         elif isinstance(event, Switched):

@@ -8,12 +8,33 @@ Enums are `IntEnum`s because they are dictionary keys on the path of every reque
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from enum import IntEnum
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
-__all__ = ["CONNECTION", "RECEIVE", "SEND", "ConnectionEvent", "ConnectionState", "ReceiveEvent", "ReceiveState"]
-__all__ += ["SendEvent", "SendState", "advance"]
+__all__ = [
+    "CONNECTION",
+    "RECEIVE",
+    "SEND",
+    "ConnectionEvent",
+    "ConnectionState",
+    "ReceiveEvent",
+    "ReceiveState",
+    "SendEvent",
+    "SendState",
+    "Transitions",
+]
+
+_State = TypeVar("_State", bound=IntEnum)
+_Event = TypeVar("_Event", bound=IntEnum)
+
+
+class Transitions(dict[tuple[_State, _Event], _State]):
+    """A table: `table[state, event]` is the state after the event, and a missing pair raises `RuntimeError`."""
+
+    __slots__ = ()
+
+    def __missing__(self, pair: tuple[_State, _Event]) -> NoReturn:
+        raise RuntimeError(f"httpcore bug: {pair[1]!r} cannot happen in {pair[0]!r}")
 
 
 class SendState(IntEnum):
@@ -74,50 +95,41 @@ class ConnectionEvent(IntEnum):
     LOST = 4
 
 
-SEND: Mapping[tuple[SendState, SendEvent], SendState] = {
-    (SendState.IDLE, SendEvent.SEND_HEAD): SendState.SENDING_HEAD,
-    (SendState.SENDING_HEAD, SendEvent.AWAIT_CONTINUE): SendState.AWAITING_CONTINUE,
-    (SendState.SENDING_HEAD, SendEvent.SEND_BODY): SendState.SENDING_BODY,
-    (SendState.AWAITING_CONTINUE, SendEvent.SEND_BODY): SendState.SENDING_BODY,
-    (SendState.SENDING_HEAD, SendEvent.END): SendState.DONE,
-    (SendState.SENDING_BODY, SendEvent.END): SendState.DONE,
-    (SendState.IDLE, SendEvent.FAIL): SendState.FAILED,
-    (SendState.SENDING_HEAD, SendEvent.FAIL): SendState.FAILED,
-    (SendState.AWAITING_CONTINUE, SendEvent.FAIL): SendState.FAILED,
-    (SendState.SENDING_BODY, SendEvent.FAIL): SendState.FAILED,
-    (SendState.DONE, SendEvent.FAIL): SendState.DONE,  # what was sent stays sent
-}
+SEND: Transitions[SendState, SendEvent] = Transitions(
+    {
+        (SendState.IDLE, SendEvent.SEND_HEAD): SendState.SENDING_HEAD,
+        (SendState.SENDING_HEAD, SendEvent.AWAIT_CONTINUE): SendState.AWAITING_CONTINUE,
+        (SendState.SENDING_HEAD, SendEvent.SEND_BODY): SendState.SENDING_BODY,
+        (SendState.AWAITING_CONTINUE, SendEvent.SEND_BODY): SendState.SENDING_BODY,
+        (SendState.SENDING_HEAD, SendEvent.END): SendState.DONE,
+        (SendState.SENDING_BODY, SendEvent.END): SendState.DONE,
+        (SendState.IDLE, SendEvent.FAIL): SendState.FAILED,
+        (SendState.SENDING_HEAD, SendEvent.FAIL): SendState.FAILED,
+        (SendState.AWAITING_CONTINUE, SendEvent.FAIL): SendState.FAILED,
+        (SendState.SENDING_BODY, SendEvent.FAIL): SendState.FAILED,
+        (SendState.DONE, SendEvent.FAIL): SendState.DONE,  # what was sent stays sent
+    }
+)
 
-RECEIVE: Mapping[tuple[ReceiveState, ReceiveEvent], ReceiveState] = {
-    (ReceiveState.AWAITING_HEAD, ReceiveEvent.HEAD): ReceiveState.RECEIVING_BODY,
-    (ReceiveState.RECEIVING_BODY, ReceiveEvent.END): ReceiveState.DONE,
-    (ReceiveState.AWAITING_HEAD, ReceiveEvent.FAIL): ReceiveState.FAILED,
-    (ReceiveState.RECEIVING_BODY, ReceiveEvent.FAIL): ReceiveState.FAILED,
-}
+RECEIVE: Transitions[ReceiveState, ReceiveEvent] = Transitions(
+    {
+        (ReceiveState.AWAITING_HEAD, ReceiveEvent.HEAD): ReceiveState.RECEIVING_BODY,
+        (ReceiveState.RECEIVING_BODY, ReceiveEvent.END): ReceiveState.DONE,
+        (ReceiveState.AWAITING_HEAD, ReceiveEvent.FAIL): ReceiveState.FAILED,
+        (ReceiveState.RECEIVING_BODY, ReceiveEvent.FAIL): ReceiveState.FAILED,
+    }
+)
 
-CONNECTION: Mapping[tuple[ConnectionState, ConnectionEvent], ConnectionState] = {
-    (ConnectionState.IDLE, ConnectionEvent.START): ConnectionState.ACTIVE,
-    (ConnectionState.ACTIVE, ConnectionEvent.REUSE): ConnectionState.IDLE,
-    (ConnectionState.ACTIVE, ConnectionEvent.UPGRADE): ConnectionState.UPGRADED,
-    (ConnectionState.IDLE, ConnectionEvent.CLOSE): ConnectionState.CLOSING,
-    (ConnectionState.ACTIVE, ConnectionEvent.CLOSE): ConnectionState.CLOSING,
-    (ConnectionState.IDLE, ConnectionEvent.LOST): ConnectionState.CLOSED,
-    (ConnectionState.ACTIVE, ConnectionEvent.LOST): ConnectionState.CLOSED,
-    (ConnectionState.UPGRADED, ConnectionEvent.LOST): ConnectionState.CLOSED,
-    (ConnectionState.CLOSING, ConnectionEvent.LOST): ConnectionState.CLOSED,
-}
-
-_State = TypeVar("_State", bound=IntEnum)
-_Event = TypeVar("_Event", bound=IntEnum)
-
-
-def advance(table: Mapping[tuple[_State, _Event], _State], state: _State, event: _Event) -> _State:
-    """Returns the state after `event`.
-
-    Raises:
-        RuntimeError: the table has no such pair: a bug of this library.
-    """
-    try:
-        return table[state, event]
-    except KeyError:
-        raise RuntimeError(f"httpcore bug: {event!r} cannot happen in {state!r}") from None
+CONNECTION: Transitions[ConnectionState, ConnectionEvent] = Transitions(
+    {
+        (ConnectionState.IDLE, ConnectionEvent.START): ConnectionState.ACTIVE,
+        (ConnectionState.ACTIVE, ConnectionEvent.REUSE): ConnectionState.IDLE,
+        (ConnectionState.ACTIVE, ConnectionEvent.UPGRADE): ConnectionState.UPGRADED,
+        (ConnectionState.IDLE, ConnectionEvent.CLOSE): ConnectionState.CLOSING,
+        (ConnectionState.ACTIVE, ConnectionEvent.CLOSE): ConnectionState.CLOSING,
+        (ConnectionState.IDLE, ConnectionEvent.LOST): ConnectionState.CLOSED,
+        (ConnectionState.ACTIVE, ConnectionEvent.LOST): ConnectionState.CLOSED,
+        (ConnectionState.UPGRADED, ConnectionEvent.LOST): ConnectionState.CLOSED,
+        (ConnectionState.CLOSING, ConnectionEvent.LOST): ConnectionState.CLOSED,
+    }
+)

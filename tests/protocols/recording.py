@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections.abc import Callable
 from typing import cast
 
 from httpcore.config import TimeoutConfig, TimeoutTypes
-from httpcore.exceptions import HTTPCoreError
 from httpcore.handlers import Exchange, ResponseHandler, ResponseHead
 from httpcore.headers import Headers
 from httpcore.protocols import HTTP11Protocol
@@ -96,7 +94,7 @@ class Recorder(ResponseHandler):
             self.violations.append(f"{name} after {last or 'nothing'}")
         self.names.append(name)
         if name == "data" and self.events[-1][0] == "data":
-            self.events[-1] = ("data", bytes(self.body[-len(cast(bytes, self.events[-1][1])) - len(self.pieces[-1]) :]))
+            self.events[-1] = ("data", cast(bytes, self.events[-1][1]) + cast(bytes, facts[0]))
         else:
             self.events.append((name, *facts))
         self.changes.notify()
@@ -198,7 +196,7 @@ class Client:
             assert recorder.ended, recorder.names
             assert [name for name in recorder.names if name in ("complete", "failed")] == recorder.names[-1:]
             assert recorder.exchange.ended
-            assert isinstance(recorder.error, HTTPCoreError) or recorder.error is None or recorder.reactions
+            assert type(recorder.error).__module__.partition(".")[0] not in ("h11", "ssl")
 
 
 async def closed(*transports: MemoryTransport) -> None:
@@ -228,9 +226,11 @@ class Clock:
 
         def jump(timeout: float | None) -> object:
             ready = select(0)
-            if not ready:
-                assert timeout is not None, "the loop waits for something that never comes"
-                self.now += timeout
+            if ready or timeout == 0:
+                return ready
+            if timeout is None:  # another thread reads a file; or the test hangs, and has its own timeout
+                return select(None)
+            self.now += timeout
             return ready
 
         def counting_call_at(*args, **kwargs) -> object:
@@ -240,8 +240,3 @@ class Clock:
         monkeypatch.setattr(loop, "time", lambda: self.now)
         monkeypatch.setattr(loop, "call_at", counting_call_at)
         monkeypatch.setattr(selector, "select", jump)
-
-
-def numbered(cases: dict[str, object]) -> list[str]:
-    """Names for parametrised cases."""
-    return [f"{number}-{name}" for number, name in zip(itertools.count(1), cases, strict=False)]
