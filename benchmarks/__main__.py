@@ -22,7 +22,7 @@ def measure(peer: Peer, case: Case, origin: str, seconds: float, core: int | Non
     command: list[str | Path] = [peer.python, _HARNESS, peer.module, origin + case.path]
     command += [str(case.concurrency), str(case.count), case.what]
     command += ["--size", str(case.size or len(SMALL)), "--seconds", str(seconds)]
-    command += ["--warm-up", str(3 if case.size else 500), "--connections", str(CONNECTIONS)]
+    command += ["--warm-up", str(3 if case.size else max(500, case.concurrency)), "--connections", str(CONNECTIONS)]
     result = subprocess.run(
         command,
         check=False,
@@ -67,6 +67,8 @@ def main() -> None:
             for case in cases:
                 print(f"round {number + 1} of {rounds}: {case.name}", file=sys.stderr)
                 for peer in peers:
+                    if options.quick and case.concurrency > peer.quick_up_to:
+                        continue
                     samples[case.key, peer.key].append(measure(peer, case, origin, seconds, client_core))
 
     about = facts(peers, rounds)

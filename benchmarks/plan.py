@@ -49,12 +49,15 @@ class Peer:
         key: its `peers/<key>.txt` and its environment.
         module: its `clients/<module>.py`.
         distribution: whose version is shown.
+        quick_up_to: how many at a time `--quick` asks of it: beyond, one request takes it so long that the rest of
+            its warm-up alone would take a minute.
     """
 
     name: str
     key: str
     module: str
     distribution: str
+    quick_up_to: int = 2000
 
     @property
     def python(self) -> Path:
@@ -65,8 +68,8 @@ class Peer:
 PEERS: Final = (
     Peer("httpcore (this tree)", "httpcore", "with_httpcore", "httpcore"),
     Peer("aiohttp", "aiohttp", "with_aiohttp", "aiohttp"),
-    Peer("httpx", "httpx", "with_httpx", "httpx"),
-    Peer("httpcore (PyPI)", "pypi-httpcore", "with_pypi_httpcore", "httpcore"),
+    Peer("httpx", "httpx", "with_httpx", "httpx", quick_up_to=50),
+    Peer("httpcore (PyPI)", "pypi-httpcore", "with_pypi_httpcore", "httpcore", quick_up_to=50),
 )
 BASELINE: Final = "aiohttp"
 """The peer whose figures are 1.00."""

@@ -79,7 +79,7 @@ def markdown(cases: Sequence[Case], peers: Sequence[Peer], samples: Samples, fac
     lines = [", ".join(f"{name} {value}" for name, value in facts.items()) + ".", ""]
     lines += [f"| work | client | median (min–max) | CPU, {BASELINE} = 1 | median (min–max) |"]
     lines += ["|---|---|---:|---:|---:|"]
-    lines += [_row(case, peer, samples) for case in cases for peer in peers]
+    lines += [_row(case, peer, samples) for case in cases for peer in peers if (case.key, peer.key) in samples]
     growth = [text for peer in peers if (text := _growth(peer, samples)) is not None]
     if growth:
         lines += ["", "CPU per small GET with 2,000 at a time, 50 at a time being 1: " + ", ".join(growth) + "."]
@@ -119,6 +119,7 @@ def write(
         }
         for case in cases
         for peer in peers
+        if (case.key, peer.key) in samples
     ]
     fields = ["requests", "cpu_seconds", "wall_seconds"]
     folder.mkdir(parents=True, exist_ok=True)

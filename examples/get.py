@@ -1,6 +1,6 @@
 """Make a request and print the response.
 
-    python examples/get.py https://example.org/
+python examples/get.py https://example.org/
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ async def main(url: str) -> None:
     async with httpcore.ConnectionPool() as http:
         response = await http.request("GET", url)
 
-    print(response.status_code, response.reason.decode())
+    print(response.http_version.decode(), response.status_code, response.reason.decode())
     for name, value in response.headers:
         print(f"{name.decode()}: {value.decode('latin-1')}")
     print()

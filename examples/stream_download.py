@@ -1,6 +1,6 @@
 """Download a file of any size in constant memory: the server is slowed down to the pace of the disk.
 
-    python examples/stream_download.py https://example.org/disk.img disk.img
+python examples/stream_download.py https://example.org/disk.img disk.img
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ async def main(url: str, path: str) -> None:
         headers = {"trailer": "content-sha256"}
         response = await http.request("PUT", url, headers, body, trailers=trailers)
 
-    print(response.status_code, response.reason.decode())
+    print(response.status_code)
     print(response.body.decode(errors="replace"))
 
 

@@ -82,7 +82,8 @@ class BodyQueue:
         """Says that everything was put. What is queued can still be read."""
         if not self._finished:
             self._finished = True
-            self._wake()
+            if self._waiter is not None:
+                self._wake()
 
     def fail(self, error: BaseException) -> None:
         """Says that no more will come because of `error`, which the reader gets after what is queued."""
@@ -95,9 +96,13 @@ class BodyQueue:
         self._chunks.clear()
         self._size = 0
 
+    def complete_within(self, limit: int | None) -> bool:
+        """Whether all is there, nothing went wrong, and what is queued is no more than `limit` bytes."""
+        return self._finished and self._error is None and (limit is None or self._size <= limit)
+
     def take_all(self) -> bytes:
         """Returns what is queued, without waiting, and resumes the producer."""
-        taken = b"".join(self._chunks)
+        taken = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
         self.clear()
         self._resume_below_low_water()
         return taken
@@ -133,5 +138,6 @@ class BodyQueue:
             self.resume()
 
     def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
+        assert self._waiter is not None
+        if not self._waiter.done():
             self._waiter.set_result(None)

@@ -76,34 +76,25 @@ class Exchange(ABC):
 
     Every exchange ends with exactly one of `ResponseHandler.response_complete` and `ResponseHandler.exchange_failed`.
     All methods are to be called on the loop's thread, from within a handler's method or from anywhere else.
+
+    Attributes:
+        request: the request, with the framing and host fields as they are sent.
+        connection_info: the connection that carries, or carried, the exchange; `None` before there is one.
+        stream_id: the HTTP/2 stream; `None` on HTTP/1.
+        ended: whether the exchange completed or failed.
     """
 
     __slots__ = ()
 
-    @property
-    @abstractmethod
-    def request(self) -> Request:
-        """The request, with the framing and host fields as they are sent."""
-
-    @property
-    @abstractmethod
-    def connection_info(self) -> ConnectionInfo | None:
-        """The connection that carries, or carried, the exchange; `None` before there is one."""
-
-    @property
-    @abstractmethod
-    def stream_id(self) -> int | None:
-        """The HTTP/2 stream; `None` on HTTP/1."""
+    request: Request
+    connection_info: ConnectionInfo | None
+    stream_id: int | None
+    ended: bool
 
     @property
     @abstractmethod
     def timings(self) -> Timings:
         """When things happened."""
-
-    @property
-    @abstractmethod
-    def ended(self) -> bool:
-        """Whether the exchange completed or failed."""
 
     @abstractmethod
     def pause_reading(self) -> None:

@@ -32,6 +32,11 @@ _FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 _ONCE = _FRAMING | {b"host"}
 _CHECKED = _ONCE | {b"connection", b"expect"}
 _MAX_LENGTH_DIGITS = 18  # of a content-length: an exabyte
+# The methods that nearly all requests have, which need no further look.
+_METHODS: dict[str | bytes, bytes] = {
+    name: name if isinstance(name, bytes) else name.encode()
+    for name in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", b"GET", b"POST")
+}
 _IDEMPOTENT = frozenset({b"GET", b"HEAD", b"PUT", b"DELETE", b"OPTIONS", b"TRACE"})  # RFC 9110 9.2.2
 
 
@@ -81,6 +86,7 @@ class Request:
         target: the request target, bytes (RFC 9112 3.2).
         headers: `Headers` as they will be sent. A stream for GET, HEAD, DELETE, OPTIONS or TRACE that turns out to
             be empty is sent without its `transfer-encoding`.
+        names: the lower-case names of the fields that the caller gave, bytes.
         content: the body where it is bytes, `None` where it is a stream or `PUSHED`.
         content_length: what `content-length` says, `None` without one.
         chunked: whether the body's length is not said beforehand: `transfer-encoding: chunked` on HTTP/1.1.
@@ -98,7 +104,6 @@ class Request:
     __slots__ = (
         "_body",
         "_file_position",
-        "_names",
         "_opened",
         "chunked",
         "closes",
@@ -107,6 +112,7 @@ class Request:
         "expects_continue",
         "headers",
         "method",
+        "names",
         "peeks",
         "target",
         "trailers",
@@ -123,9 +129,9 @@ class Request:
         target: str | bytes | None = None,
         trailers: Trailers = (),
     ) -> None:
-        self.method = check_method(method)
+        self.method = _METHODS.get(method) or check_method(method)
         self.url = parse_url(url)
-        self.headers = normalize_headers(headers)
+        self.headers = Headers() if headers == () else normalize_headers(headers)
         self.trailers = trailers if callable(trailers) or trailers == () else check_trailers(trailers)
         self._body: BodyTypes = body
         self._opened = [False]  # a list, because copies share the body and so have to share this
@@ -154,7 +160,7 @@ class Request:
     @property
     def idempotent(self) -> bool:
         """Whether sending it twice does what sending it once does, by its method or by `idempotency-key`."""
-        return self.method in _IDEMPOTENT or b"idempotency-key" in self._names
+        return self.method in _IDEMPOTENT or b"idempotency-key" in self.names
 
     @property
     def replayable(self) -> bool:
@@ -171,11 +177,7 @@ class Request:
     @property
     def upgrades(self) -> bool:
         """Whether `upgrade` offers the server to switch to another protocol (RFC 9110 7.8)."""
-        return b"upgrade" in self._names
-
-    def has_header(self, name: bytes) -> bool:
-        """Whether the caller gave a field of this lower-case name."""
-        return name in self._names
+        return b"upgrade" in self.names
 
     def open_body(self) -> AsyncIterator[bytes]:
         """Returns the body in chunks, from its beginning.
@@ -183,6 +185,8 @@ class Request:
         Raises:
             LocalProtocolError: it was read before and cannot be read again, or it is `PUSHED`.
         """
+        if self.pushed:
+            raise LocalProtocolError("the request's body is PUSHED: there is nothing to read it from")
         if self.content is None and not self.replayable:
             raise LocalProtocolError("the request's body is a stream that was sent before; pass a callable instead")
         self._opened[0] = True
@@ -227,11 +231,13 @@ class Request:
     def _complete_headers(self, size: int | None) -> None:
         """Adds what is missing. RFC 9112 3.2 for Host, 6.3 for the framing; RFC 9110 8.6 for when a length is said."""
         headers = self.headers
-        self._names = names = {name.lower() for name, _ in headers}
+        self.names = names = {name.lower() for name, _ in headers}
         if names & _CHECKED:
             self._check_given(size)
         if b"host" not in names:
-            headers.insert(0, (b"Host", self.url.host_header))
+            # The authority of the target, which for CONNECT is not that of the URL (RFC 9110 7.2, 9.3.6).
+            host = self.target if self.method == b"CONNECT" else self.url.host_header
+            headers.insert(0, (b"Host", host))
         if self.url.userinfo is not None and b"authorization" not in names:
             headers.append((b"Authorization", _basic_credentials(*self.url.userinfo)))
         if b"content-length" in names:
@@ -283,13 +289,13 @@ def _measure(file: _Readable) -> tuple[int | None, int | None]:
         return None, None
     position = file.tell()
     if isinstance(file, io.BytesIO):
-        return position, len(file.getbuffer()) - position
+        return position, max(len(file.getbuffer()) - position, 0)
     try:
         status = os.fstat(file.fileno())
     except OSError:  # a file-like object with no descriptor: gzip.GzipFile has one, of another size, see below
         return position, None
     # Only what reads its descriptor as it is has the size of it; a GzipFile, say, does not.
-    plain = isinstance(file, (io.FileIO, io.BufferedReader, io.BufferedRandom)) and stat.S_ISREG(status.st_mode)
+    plain = isinstance(getattr(file, "raw", file), io.FileIO) and stat.S_ISREG(status.st_mode)
     return position, max(status.st_size - position, 0) if plain else None
 
 
@@ -321,7 +327,7 @@ async def _iterate(body: object, file_position: int | None, *, ours: bool = Fals
             aclose = getattr(async_chunks, "aclose", None)
             if aclose is not None:
                 await aclose()
-    elif isinstance(body, _Readable) and not isinstance(body, io.TextIOBase):
+    elif isinstance(body, _Readable):
         try:
             async for chunk in _read_file(body, file_position):
                 yield chunk

@@ -110,16 +110,13 @@ class Response:
         self._complete = False  # the content was read to its end
         self._closed = False
         self._body = None  # until it was read
-        if decode and not no_content and head.status_code not in _NEVER_CONTENT:
-            self._set_up_decoder()
-
-    def _set_up_decoder(self) -> None:
-        values = [value for name, value in self.headers if name == b"content-encoding"]
-        codings = codings_of(values) if values else None
-        if codings:
-            self._decoder = Decoder(codings)
-            dropped = (b"content-encoding", b"content-length")
-            self.headers = Headers([pair for pair in self.headers if pair[0] not in dropped])
+        values = [value for name, value in head.headers if name == b"content-encoding"]
+        if values and decode and not no_content and head.status_code not in _NEVER_CONTENT:
+            codings = codings_of(values)
+            if codings:
+                self._decoder = Decoder(codings)
+                dropped = (b"content-encoding", b"content-length")
+                self.headers = Headers([pair for pair in head.headers if pair[0] not in dropped])
 
     @classmethod
     def _received(cls, head: ResponseHead, collector: ResponseCollector, exchange: Exchange) -> Response:
@@ -192,9 +189,19 @@ class Response:
             ResponseTooLarge: it is over `max_body_size`; the response is then closed.
             Exception: what the iterator of `stream` raises.
         """
+        source, limit = self._source, self._max_body_size
+        if (
+            self._decoder is None
+            and not self._iterated
+            and isinstance(source, BodyQueue)
+            and source.complete_within(limit)
+        ):
+            # Most often all of a small body came with its head: there is nothing to iterate over or to wait for.
+            self._body = source.take_all()
+            self._iterated = self._complete = True
         if self._body is None:
             parts: list[bytes] = []
-            size, limit = 0, self._max_body_size
+            size = 0
             async for part in self.stream():
                 parts.append(part)
                 size += len(part)

@@ -7,20 +7,21 @@ import sys
 from collections.abc import Mapping
 from enum import IntEnum
 from pathlib import Path
+from typing import Any
 
 from httpcore.pool.slot import SLOT
 from httpcore.protocols.states import CONNECTION, RECEIVE, SEND
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "architecture.md"
 
-Table = Mapping[tuple[IntEnum, IntEnum], IntEnum]
+Table = Mapping[Any, Any]  # (state, event) -> state; a Mapping is invariant in its key
 TABLES: dict[str, Table] = {"SEND": SEND, "RECEIVE": RECEIVE, "CONNECTION": CONNECTION, "SLOT": SLOT}
 
 
 def draw(table: Table) -> str:
     """Returns a Mermaid diagram of the table, and the table itself."""
-    states = list(type(next(iter(table))[0]))
-    events = list(type(next(iter(table))[1]))
+    states: list[IntEnum] = sorted({state for state, _ in table} | set(table.values()))
+    events: list[IntEnum] = sorted({event for _, event in table})
     arrows: dict[tuple[IntEnum, IntEnum], list[str]] = {}
     for (state, event), target in sorted(table.items()):
         arrows.setdefault((state, target), []).append(event.name)

@@ -1,4 +1,4 @@
-"""The server that the demo and the README's tests talk to: HTTP/1.1 with h11, in the server's role, on asyncio's streams.
+"""The server that the demo and the README's tests talk to: h11 in the server's role, on asyncio's streams.
 
 Paths: / says hello; /download?size=N sends N bytes; /upload counts what it gets; /echo sends it back as it comes;
 /refuse answers 413 before it reads the body; /gzip codes its content for whoever accepts that; /slow never answers;
@@ -13,6 +13,7 @@ import gzip
 import hashlib
 import ssl
 import sys
+from http import HTTPStatus
 from typing import Self
 
 import h11
@@ -31,7 +32,7 @@ class Client:
     async def receive(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
         while True:
             if self.http.they_are_waiting_for_100_continue:
-                await self.send(h11.InformationalResponse(status_code=100, headers=[], reason=b"Continue"))
+                await self.send_head(100, [])
             event = self.http.next_event()
             if event is not h11.NEED_DATA:
                 return event
@@ -42,8 +43,12 @@ class Client:
             self.writer.write(piece)
         await self.writer.drain()
 
+    async def send_head(self, status: int, headers: list[tuple[str, str]]) -> None:
+        kind = h11.Response if status >= 200 else h11.InformationalResponse
+        await self.send(kind(status_code=status, headers=headers, reason=HTTPStatus(status).phrase.encode()))
+
     async def respond(self, status: int, headers: list[tuple[str, str]], body: bytes = b"") -> None:
-        await self.send(h11.Response(status_code=status, headers=[*headers, ("Content-Length", str(len(body)))]))
+        await self.send_head(status, [*headers, ("Content-Length", str(len(body)))])
         await self.send(h11.Data(data=body))
         await self.send(h11.EndOfMessage())
 
@@ -66,7 +71,7 @@ class Client:
 
     async def on_download(self, request: h11.Request, query: str) -> None:
         left = int(query.partition("=")[2])
-        await self.send(h11.Response(status_code=200, headers=[("Content-Length", str(left))]))
+        await self.send_head(200, [("Content-Length", str(left))])
         while left:
             piece = PIECE[:left]
             await self.send(h11.Data(data=piece))
@@ -81,7 +86,7 @@ class Client:
         await self.respond(200, [("Content-Type", "text/plain")], f"{size} bytes {digest.hexdigest()}".encode())
 
     async def on_echo(self, request: h11.Request, query: str) -> None:
-        await self.send(h11.Response(status_code=200, headers=[("Transfer-Encoding", "chunked")]))
+        await self.send_head(200, [("Transfer-Encoding", "chunked")])
         while isinstance(event := await self.receive(), h11.Data):
             await self.send(event)
         await self.send(h11.EndOfMessage())
@@ -104,19 +109,19 @@ class Client:
         raise ConnectionError("the client gave up")
 
     async def on_drip(self, request: h11.Request, query: str) -> None:
-        await self.send(h11.Response(status_code=200, headers=[("Content-Length", "1000")]))
+        await self.send_head(200, [("Content-Length", "1000")])
         for _ in range(1000):
             await self.send(h11.Data(data=b"."))
             await asyncio.sleep(0.05)
         await self.send(h11.EndOfMessage())
 
     async def on_hints(self, request: h11.Request, query: str) -> None:
-        await self.send(h11.InformationalResponse(status_code=103, headers=[("Link", "</style.css>; rel=preload")]))
+        await self.send_head(103, [("Link", "</style.css>; rel=preload")])
         await self.respond(200, [], b"Hello, world")
 
     async def on_trailers(self, request: h11.Request, query: str) -> None:
         headers = [("Transfer-Encoding", "chunked"), ("Trailer", "Checksum")]
-        await self.send(h11.Response(status_code=200, headers=headers))
+        await self.send_head(200, headers)
         await self.send(h11.Data(data=b"Hello, world"))
         checksum = hashlib.sha256(b"Hello, world").hexdigest()
         await self.send(h11.EndOfMessage(headers=[("Checksum", checksum)]))
@@ -127,7 +132,7 @@ class Client:
             return
         await self.receive()  # the end of the request
         headers = [("Upgrade", "echo"), ("Connection", "upgrade")]
-        await self.send(h11.InformationalResponse(status_code=101, headers=headers))
+        await self.send_head(101, headers)
         data = self.http.trailing_data[0]
         while data or (data := await self.reader.read(65536)):
             self.writer.write(data)

@@ -72,6 +72,9 @@ class _Connection:
         await app(self._scope, self._receive, self._send)
         if not self._response_ended.is_set():
             raise ConnectionResetError("the app left without a whole response")
+        # What it did not ask for may be there all the same: the end of a request without a body.
+        while not self._request_ended and isinstance(event := self._http.next_event(), (h11.Data, h11.EndOfMessage)):
+            self._request_ended = isinstance(event, h11.EndOfMessage)
         if self._http.our_state is h11.DONE and self._http.their_state is h11.DONE:
             self._http.start_next_cycle()
             return True

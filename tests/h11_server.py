@@ -123,7 +123,8 @@ async def memory_pool(
     app: App = hello, *, segment: int | None = None, max_body_size: int | None = 1024 * 1024
 ) -> AsyncIterator[tuple[ConnectionPool, MemoryServer]]:
     """A pool and the server it leads to. Afterwards both are closed, and the pool's books are empty."""
-    async with MemoryServer(app, segment=segment) as server:
+    server = MemoryServer(app, segment=segment)
+    async with server:
         pool = ConnectionPool(connector=server, max_body_size=max_body_size)
         try:
             yield pool, server

@@ -103,9 +103,7 @@ async def _gzip(scope: Message, receive: Receive, send: Send, argument: str) -> 
     accepted = b"gzip" in dict(scope["headers"]).get(b"accept-encoding", b"") or argument == "always"
     body = gzip.compress(TEXT, mtime=0) if accepted else TEXT
     coding = [(b"content-encoding", b"gzip")] if accepted else []
-    await _start(
-        send, 200, *coding, (b"content-length", b"%d" % len(body)), (b"vary", b"accept-encoding, origin")
-    )
+    await _start(send, 200, *coding, (b"content-length", b"%d" % len(body)), (b"vary", b"accept-encoding, origin"))
     await _body(send, body, more=False)
 
 

@@ -33,7 +33,7 @@ def test_positional_timeout_sets_all_but_the_total() -> None:
 @pytest.mark.parametrize("name", TIMEOUTS)
 @pytest.mark.parametrize("seconds", [1, 0.5, None])
 def test_named_timeout_goes_before_the_general_one(name: str, seconds: float | None) -> None:
-    config = TimeoutConfig(3, **{name: seconds})
+    config = TimeoutConfig(3, **{name: seconds})  # type: ignore[arg-type]
     assert [getattr(config, other) for other in TIMEOUTS] == [seconds if other == name else 3 for other in TIMEOUTS]
 
 
@@ -67,7 +67,7 @@ def test_continue_timeout_of_none_is_refused() -> None:
 
 def test_second_positional_timeout_is_refused() -> None:
     with pytest.raises(TypeError, match="positional"):
-        TimeoutConfig(1, 2)  # type: ignore[misc]
+        TimeoutConfig(1, 2)  # type: ignore[call-arg]
 
 
 def test_timeouts_compare_and_hash_by_value() -> None:
@@ -160,7 +160,7 @@ def test_limits_compare_hash_and_show_themselves() -> None:
 
 def test_limits_are_given_by_name_only() -> None:
     with pytest.raises(TypeError, match="positional"):
-        PoolLimits(10)  # type: ignore[misc]
+        PoolLimits(10)  # type: ignore[call-arg]
 
 
 def test_pool_refuses_limits_of_another_type() -> None:

@@ -1,6 +1,7 @@
 """The documents hold: every Python snippet of the README runs, its tables are the code's, and the diagrams are current.
 
-The snippets talk to a real server on loopback. Only the look-up of names is ours: example.com and example.org are there.
+The snippets talk to a real server on loopback. Only the look-up of names is ours: it finds example.com and
+example.org there.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import asyncio
 import contextlib
 import importlib
 import inspect
+import os
 import re
 import socket
 import ssl
@@ -18,9 +20,10 @@ import sys
 from pathlib import Path
 from types import FunctionType
 
-import httpcore
 import pytest
 import uvicorn
+
+import httpcore
 from httpcore.pool.connection_pool import ConnectionPool
 from httpcore.protocols.base import DEFAULT_TIMEOUT
 from scripts.upstream import Client, Upstream
@@ -204,7 +207,10 @@ def test_readme_names_every_trace_event() -> None:
 @pytest.mark.parametrize("document", ["README.md", "docs/architecture.md", "CONTRIBUTING.md"])
 def test_links_lead_somewhere(document: str) -> None:
     text = (ROOT / document).read_text(encoding="utf-8")
-    anchors = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in re.findall(r"^#+ (.+)$", text, re.M)}
+    anchors = {
+        re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+        for heading in re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    }
     for link in re.findall(r"\]\(([^)]+)\)", text):
         if link.startswith("#"):
             assert link[1:] in anchors
@@ -246,6 +252,11 @@ def test_modules_of_the_architecture_page_are_there() -> None:
 
 def test_demo_runs() -> None:
     done = subprocess.run(
-        [sys.executable, ROOT / "scripts" / "demo.py"], capture_output=True, encoding="utf-8", timeout=50, check=False
+        [sys.executable, ROOT / "scripts" / "demo.py"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        encoding="utf-8",
+        timeout=50,
+        check=False,
     )
     assert (done.returncode, done.stderr) == (0, ""), done.stdout

@@ -158,6 +158,8 @@ def test_gzip_files_compressed_size_is_not_its_length(tmp_path: Path) -> None:
     path.write_bytes(gzip.compress(CONTENT))
     with gzip.open(path) as file:
         assert "content-length" not in fields(Request("PUT", HTTP, body=file))
+    with gzip.open(path) as file, io.BufferedReader(cast(io.RawIOBase, file)) as buffered:
+        assert "content-length" not in fields(Request("PUT", HTTP, body=buffered))
 
 
 async def test_stream_of_no_chunks_and_of_empty_ones() -> None:
@@ -274,14 +276,21 @@ async def test_error_of_the_body_is_raised_as_it_is() -> None:
         await sent(Request("POST", HTTP, body=failing()))
 
 
-@pytest.mark.parametrize("result", [None, 1, io.StringIO("text")], ids=repr)
+@pytest.mark.parametrize("result", [None, 1, PUSHED], ids=repr)
 async def test_callable_that_returns_no_body_is_refused(result: object) -> None:
     request = Request("POST", HTTP, body=cast("Callable[[], bytes]", lambda: result))
     with pytest.raises(TypeError, match=f"the body's callable returned {type(result).__name__}, which is no body"):
         await sent(request)
 
 
-@pytest.mark.parametrize("body", [1, 1.5, object(), True], ids=repr)
+async def test_callable_that_opens_a_text_file_is_refused_and_the_file_closed() -> None:
+    file = io.StringIO("text")
+    with pytest.raises(TypeError, match="a body gives chunks of bytes, not str"):
+        await sent(Request("POST", HTTP, body=cast("Callable[[], bytes]", lambda: file)))
+    assert file.closed
+
+
+@pytest.mark.parametrize("body", [1, 1.5, object(), True], ids=["int", "float", "object", "bool"])
 def test_object_that_is_no_body_is_refused(body: object) -> None:
     with pytest.raises(TypeError, match="a body is bytes, str, a file, an .async. iterable of bytes or a callable, not"):
         Request("POST", HTTP, body=cast(bytes, body))
@@ -363,6 +372,9 @@ def test_file_beyond_its_end_has_nothing_to_send(tmp_path: Path) -> None:
     with path.open("rb") as file:
         file.seek(100)
         assert fields(Request("POST", HTTP, body=file))["content-length"] == "0"
+    in_memory = io.BytesIO(CONTENT)
+    in_memory.seek(100)
+    assert fields(Request("POST", HTTP, body=in_memory))["content-length"] == "0"
 
 
 async def test_pipe_is_a_stream_that_can_be_sent_once() -> None:
@@ -452,9 +464,11 @@ def test_pushed_body_is_chunked_and_not_for_reading() -> None:
     assert not Request("POST", HTTP).pushed
 
 
-async def test_pushed_body_cannot_be_opened() -> None:
-    with pytest.raises(TypeError, match="the body's callable returned _Pushed, which is no body"):
-        await sent(Request("POST", HTTP, body=PUSHED))
+def test_pushed_body_cannot_be_opened() -> None:
+    request = Request("POST", HTTP, body=PUSHED)
+    assert not request.replayable
+    with pytest.raises(LocalProtocolError, match="the request's body is PUSHED"):
+        request.open_body()
 
 
 # Framing
@@ -520,7 +534,7 @@ def test_callers_chunked_frames_any_body(method: str, coding: str, body: BodyTyp
 
 @pytest.mark.parametrize("value", ["five", "-5", "+5", "5,5", "5 5", "0x5", "", "٥".encode(), "5.0", "9" * 5000])
 def test_content_length_that_is_no_number_is_refused_briefly(value: str | bytes) -> None:
-    with pytest.raises(LocalProtocolError, match="the content-length header is no number") as caught:
+    with pytest.raises(LocalProtocolError, match="the content-length header is no possible number") as caught:
         Request("POST", HTTP, [("content-length", value)], [b"12345"])
     assert len(str(caught.value)) < 120
 
@@ -544,7 +558,7 @@ def test_transfer_encoding_other_than_chunked_is_refused(value: str) -> None:
     ],
 )
 def test_fields_that_contradict_each_other_are_refused(headers: list[tuple[str | bytes, str | bytes]]) -> None:
-    with pytest.raises(LocalProtocolError, match="must not have two of host, content-length or transfer-encoding"):
+    with pytest.raises(LocalProtocolError, match="the headers must not have (two|both)"):
         Request("POST", HTTP, headers, b"12345")
 
 
@@ -566,6 +580,21 @@ def test_fields_that_contradict_each_other_are_refused(headers: list[tuple[str |
 def test_expect_counts_where_there_is_a_body(body: BodyTypes, value: str, expects: bool) -> None:
     assert Request("POST", HTTP, {"Expect": value}, body).expects_continue is expects
     assert not Request("POST", HTTP, body=body).expects_continue
+
+
+@pytest.mark.parametrize(
+    "value, closes", [("close", True), ("Keep-Alive, CLOSE", True), ("keep-alive", False), ("x-close", False)]
+)
+def test_connection_close_is_noticed(value: str, closes: bool) -> None:
+    assert Request("GET", HTTP, {"Connection": value}).closes is closes
+    assert Request("GET", HTTP, [("Connection", value), ("Connection", "x")]).closes is closes
+    assert not Request("GET", HTTP).closes
+
+
+def test_request_knows_what_was_given_and_whether_it_upgrades() -> None:
+    request = Request("GET", HTTP, {"UPGRADE": "websocket"})
+    assert request.upgrades and request.has_header(b"upgrade") and not request.has_header(b"host")
+    assert not Request("GET", HTTP).upgrades
 
 
 # Host, target and credentials

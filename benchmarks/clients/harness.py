@@ -25,7 +25,7 @@ from collections.abc import AsyncIterator
 from functools import partial
 
 CHUNK = bytes(64 * 1024)
-WARM_UP_SECONDS = 5.0  # at most; a slow client has been through enough by then
+WARM_UP_SECONDS = 10.0  # at most: by then the slowest client has its connections and its queue
 
 
 class Meter:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import os
 import warnings
 
 from httpcore.body import DEFAULT_HIGH_WATER, DEFAULT_LOW_WATER
@@ -70,8 +72,8 @@ class ConnectionPool(Dispatcher):
         self._timeout = TimeoutConfig.of(timeout, DEFAULT_TIMEOUT)
         self._limits = PoolLimits() if limits is None else limits
         self._trace = trace
-        self._connector: Connector = TCPConnector() if connector is None else connector
-        self._contexts = ContextCache()
+        # Not a method: a pool that is dropped must not be kept alive by the timers and transports of its slots.
+        self._dial = functools.partial(_dial, TCPConnector() if connector is None else connector, ContextCache())
 
     @property
     def num_connections(self) -> int:
@@ -102,14 +104,16 @@ class ConnectionPool(Dispatcher):
         trace: TraceHook | None = None,
     ) -> Exchange:
         loop = asyncio.get_running_loop()
+        timeouts = self._timeout if timeout is None else TimeoutConfig.of(timeout, self._timeout)
+        exchange = HTTPExchange(request, handler, timeouts, loop, self._trace if trace is None else trace)
+        if self._closed:
+            exchange.fail(PoolClosed("the pool was closed; it takes no new requests"))
+            return exchange
         slots = self._slots
         if slots is None or slots.loop is not loop:
             slots = self._bind(loop)
-        exchange = HTTPExchange(
-            request, handler, TimeoutConfig.of(timeout, self._timeout), loop, self._trace if trace is None else trace
-        )
-        if self._closed:
-            exchange.fail(PoolClosed("the pool was closed; it takes no new requests"))
+        if slots.closed:
+            exchange.fail(PoolClosed("the loop is about to end; the pool takes no new requests on it"))
         else:
             origin = request.url.origin
             slots.submit(exchange, Route(origin, self._ssl if origin.scheme == "https" else None))
@@ -123,21 +127,18 @@ class ConnectionPool(Dispatcher):
         """
         self._closed = True
         slots = self._slots
-        if slots is not None and slots.loop is asyncio.get_running_loop():
+        if slots is None:
+            return
+        if slots.loop is asyncio.get_running_loop():
             slots.close(force=force)
             await slots.wait_gone()
-
-    async def _dial(self, route: Route, trace: TraceHook | None) -> HTTPProtocol:
-        return await self._connector.connect(
-            HTTP11Protocol,
-            route.origin,
-            ssl_context=None if route.ssl is None else await self._contexts.load(route.ssl),
-            server_hostname=route.server_hostname,
-            trace=trace,
-        )
+        else:
+            _close_elsewhere(slots, force=force)
 
     def _bind(self, loop: asyncio.AbstractEventLoop) -> Slots:
-        # The first loop, if there was one, took its connections with it when it ended; see Slots._live.
+        # A loop that ended took its connections with it; see Slots._live. One that goes on closes them itself.
+        if self._slots is not None:
+            _close_elsewhere(self._slots, force=False)
         self._slots = Slots(loop, self._limits, self._dial, self._trace)
         return self._slots
 
@@ -147,12 +148,27 @@ class ConnectionPool(Dispatcher):
 
     def __del__(self, _warn: type[ResourceWarning] = ResourceWarning) -> None:
         slots = getattr(self, "_slots", None)  # not there if the arguments were refused
-        if slots is None or slots.closed or not slots.count or slots.loop.is_closed():
+        if slots is None or slots.closed or not slots.count or slots.loop.is_closed() or slots.pid != os.getpid():
             return
         warnings.warn(f"unclosed {self!r}", _warn, source=self, stacklevel=2)
-        # The garbage collector runs in any thread. What is still being read may be read to its end.
-        slots.loop.call_soon_threadsafe(_close_slots, slots)
+        _close_elsewhere(slots, force=False)  # the garbage collector runs in any thread
 
 
-def _close_slots(slots: Slots) -> None:
-    slots.close(force=False)
+async def _dial(connector: Connector, contexts: ContextCache, route: Route, trace: TraceHook | None) -> HTTPProtocol:
+    return await connector.connect(
+        HTTP11Protocol,
+        route.origin,
+        ssl_context=None if route.ssl is None else await contexts.load(route.ssl),
+        server_hostname=route.server_hostname,
+        trace=trace,
+    )
+
+
+def _close_elsewhere(slots: Slots, *, force: bool) -> None:
+    """Closes what belongs to a loop that runs in another thread, or does not run now."""
+    if slots.pid != os.getpid():
+        return  # the connections are the parent process's; to say goodbye to a server would end them for the parent
+    try:
+        slots.loop.call_soon_threadsafe(functools.partial(slots.close, force=force))
+    except RuntimeError:
+        pass  # the loop is closed, and the connections with it

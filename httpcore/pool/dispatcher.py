@@ -142,7 +142,7 @@ class Dispatcher(ABC):
         max_body_size: int | None,
     ) -> Response:
         if decode is None:
-            decode = not stream or not request.has_header(b"accept-encoding")
+            decode = not stream or b"accept-encoding" not in request.names
         future: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
         collector = ResponseCollector(
             future,
@@ -176,4 +176,4 @@ def _offers_codings(request: Request, stream: bool, decode: bool | None) -> bool
     Nor where a range is asked for, as a part of coded content cannot be decoded.
     """
     wanted = not stream if decode is None else decode
-    return wanted and not request.has_header(b"accept-encoding") and not request.has_header(b"range")
+    return wanted and b"accept-encoding" not in request.names and b"range" not in request.names

@@ -18,13 +18,14 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import os
 import random
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import TypeAlias
 
 from httpcore.config import PoolLimits
-from httpcore.exceptions import ConnectError, ConnectTimeout, HTTPCoreError, PoolClosed, PoolTimeout
+from httpcore.exceptions import ConnectError, ConnectTimeout, HTTPCoreError, Phase, PoolClosed, PoolTimeout
 from httpcore.pool.retries import may_replay
 from httpcore.pool.routes import Route
 from httpcore.pool.slot import SLOT, Lane, Slot, SlotEvent, SlotState
@@ -57,6 +58,7 @@ class Slots:
         self, loop: asyncio.AbstractEventLoop, limits: PoolLimits, dial: Dial, trace: TraceHook | None
     ) -> None:
         self.loop = loop
+        self.pid = os.getpid()  # a forked child shares the sockets, and must leave them alone
         self.closed = False
         self._limits = limits
         self._dial = dial
@@ -66,6 +68,7 @@ class Slots:
         self._idle: OrderedDict[Slot, None] = OrderedDict()  # all that are IDLE, the one idle for longest first
         self._waiters = Waiters(loop)
         self._waiters.report = self.report
+        self._waiters.left = self._forget_lane
         self._expiry = Deadline(loop, self._expire)
         self._gone: asyncio.Future[None] | None = None  # completed when the last slot is freed; see wait_gone
         self._lifeline = self._live()
@@ -136,7 +139,7 @@ class Slots:
         exchange.rewind()
         slot = self._open(lane, exchange)
         slot.reserved = exchange
-        exchange.wait(slot, exchange.phase_before_start)
+        exchange.wait(slot, Phase.CONNECTING)
         return True
 
     def close(self, *, force: bool) -> None:
@@ -144,8 +147,8 @@ class Slots:
         self.closed = True
         self._expiry.close()
         for lane in list(self._lanes.values()):
-            for exchange in self._waiters.take_all(lane):
-                exchange.fail(PoolClosed("the pool was closed while the request waited for a connection"))
+            for waiter in (*lane.dialling, *lane.queued):
+                waiter.exchange.fail(PoolClosed("the pool was closed while the request waited for a connection"))
         for slot in list(self._all):
             if slot.state == SlotState.CONNECTING and slot.task is not None:
                 slot.task.cancel()
@@ -177,7 +180,14 @@ class Slots:
         lane.count += 1
         self._all.add(slot)
         slot.task = self.loop.create_task(self._run_dial(slot, cause.timeout.connect_timeout, cause.trace))
+        slot.task.add_done_callback(functools.partial(self._dial_ended, slot))
         return slot
+
+    def _dial_ended(self, slot: Slot, task: asyncio.Task[None]) -> None:
+        # A task that is cancelled before its first step runs none of its code.
+        if slot.task is task:
+            slot.task = None
+            self._dial_failed(slot, PoolClosed("the pool was closed before a connection was made"))
 
     async def _run_dial(self, slot: Slot, seconds: float | None, trace: TraceHook | None) -> None:
         protocol: HTTPProtocol | None = None
@@ -209,14 +219,20 @@ class Slots:
             slot.retires_at = self.loop.time() + age
         if self.closed:
             protocol.close("the pool was closed")
-        self._protocol_changed(slot, protocol)
+        if protocol.ready() and not protocol.closing:
+            self._protocol_changed(slot, protocol)
+        else:
+            self._dial_failed(slot, ConnectError("the connection was closed as soon as it was made"))
 
     def _dial_failed(self, slot: Slot, error: HTTPCoreError) -> None:
         exchange = slot.reserved or self._waiters.take_dialling(slot.lane)
         slot.reserved = None
         if exchange is not None:
             exchange.wait(slot, exchange.phase_before_start)  # it is in no queue any more
-        self._freed(slot)
+        if slot.protocol is None:
+            self._freed(slot)
+        else:
+            self._protocol_changed(slot, slot.protocol)
         if exchange is not None:
             exchange.fail(error)
 
@@ -230,7 +246,7 @@ class Slots:
             slot.protocol.close("it reached max_age")
         elif now >= slot.expires_at:
             slot.protocol.close("its keep-alive time is over")
-        return slot.protocol.ready() and not slot.protocol.closing
+        return slot.protocol.ready()
 
     def _lease(self, slot: Slot, exchange: HTTPExchange) -> None:
         assert slot.protocol is not None
@@ -242,7 +258,9 @@ class Slots:
 
     def _protocol_changed(self, slot: Slot, protocol: HTTPProtocol) -> None:
         """The connection came to be, or became free, closing, or closed."""
-        if protocol.closed:
+        if protocol.available:
+            self._release(slot)
+        elif protocol.closed:
             self._freed(slot)
         elif protocol.closing:
             if slot.state == SlotState.IDLE:
@@ -251,8 +269,6 @@ class Slots:
                     reason = ConnectionClosed(self.loop.time(), protocol.info.connection_id, protocol.close_reason)
                     emit(self._trace, reason, self.loop)
             slot.state = SLOT[slot.state, SlotEvent.DRAIN]
-        elif protocol.available:
-            self._release(slot)
 
     def _release(self, slot: Slot) -> None:
         """Gives a connection that can carry an exchange to who is next, or keeps it."""
@@ -281,7 +297,7 @@ class Slots:
         slot.lane.idle[slot] = None
         if self._limits.soft_limit is not None and len(self._idle) > self._limits.soft_limit:
             self._close_idle(next(iter(self._idle)), "there are more idle connections than soft_limit")
-        elif not slot.lane.full and self.waiting_count and not self._has_room:
+        elif self._waiters.want_place and not self._has_room:
             # Somebody of another origin waits for a place: an idle connection gives its own up.
             self._close_idle(slot, "its place is needed for another origin")
         elif expiry is not None and self._expiry.when is None:

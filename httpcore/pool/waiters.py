@@ -49,6 +49,7 @@ class Waiter:
     def abandon(self, exchange: HTTPExchange) -> None:
         """The exchange failed while it waited."""
         self.waiters.remove(self)
+        self.waiters.left(self.lane)
 
     def expire(self) -> None:
         """The pool timeout has passed."""
@@ -69,7 +70,9 @@ class Waiters:
         self._tickets = 0
         self._for_place: OrderedDict[Waiter, None] = OrderedDict()
         self.queued_count = 0
-        self.report: Callable[[], str] = str  # says what the pool looks like; assigned by the pool
+        # Assigned by the pool:
+        self.report: Callable[[], str]  # says what the pool looks like
+        self.left: Callable[[Lane], None]  # is told when an exchange that waited in a lane failed
 
     def add(self, exchange: HTTPExchange, lane: Lane, *, dialling: bool) -> Waiter:
         """Lets `exchange` wait in `lane`."""
@@ -104,8 +107,9 @@ class Waiters:
         waiter = self._oldest(lane)
         if waiter is None:
             return None
-        first = next(iter(self._for_place), waiter)
-        if first.ticket < waiter.ticket:
+        # Who is dialling was given a place already; to refuse a connection would leave it with none.
+        first = None if waiter.dialling else self._first_for_place()
+        if first is not None and first.ticket < waiter.ticket:
             first.overtaken += 1
             if first.overtaken > OVERTAKE_LIMIT:
                 return None
@@ -120,26 +124,20 @@ class Waiters:
         self.remove(waiter)
         return waiter.exchange
 
-    def take_all(self, lane: Lane) -> list[HTTPExchange]:
-        """Takes out everybody who waits in `lane`."""
-        waiting = [*lane.dialling, *lane.queued]
-        for waiter in waiting:
-            self.remove(waiter)
-        return [waiter.exchange for waiter in waiting]
+    @property
+    def want_place(self) -> bool:
+        """Whether a connection would be made for somebody if there were room in the pool."""
+        return self._first_for_place() is not None
 
     def grant_place(self) -> Waiter | None:
         """Returns the oldest for whom a connection may be made, there being room in the pool; it dials from then on."""
-        while self._for_place:
-            waiter = next(iter(self._for_place))
-            if waiter.lane.full:
-                del self._for_place[waiter]  # `enter` brings it back
-                continue
+        waiter = self._first_for_place()
+        if waiter is not None:
             self._unqueue(waiter)
             waiter.dialling = True
             waiter.lane.dialling[waiter] = None
             waiter.exchange.wait(waiter, Phase.CONNECTING)
-            return waiter
-        return None
+        return waiter
 
     def enter(self, lane: Lane) -> None:
         """Lets the oldest queued of `lane` wait for a place, if the lane's own limit does not stand against it.
@@ -152,6 +150,14 @@ class Waiters:
             self._for_place[first] = None
             if first.ticket < next(iter(self._for_place)).ticket:
                 self._for_place.move_to_end(first, last=False)
+
+    def _first_for_place(self) -> Waiter | None:
+        while self._for_place:
+            waiter = next(iter(self._for_place))
+            if not waiter.lane.full:
+                return waiter
+            del self._for_place[waiter]  # its lane was filled meanwhile; `enter` brings it back
+        return None
 
     def _oldest(self, lane: Lane) -> Waiter | None:
         return next(iter(lane.dialling), None) or next(iter(lane.queued), None)

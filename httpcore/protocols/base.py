@@ -135,6 +135,7 @@ class HTTPProtocol(asyncio.Protocol, Carrier, ABC):
         answer (RFC 9112 9.2), and that few requests are sent to a server that has already gone.
         """
         if self._transport.is_closing():
+            self.close("the connection broke while it was idle")  # connection_lost will say so too, but not yet
             return False
         if self._poll is not None and self._carried and self._poll(0):
             self.close("something came while it was idle")

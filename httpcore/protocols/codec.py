@@ -56,7 +56,13 @@ CodecEvent: TypeAlias = bytes | ResponseHead | EndOfMessage | Interim | Switched
 
 
 class Codec(Protocol):
-    """One exchange on the wire. Methods that send raise `LocalProtocolError`, those that receive never raise."""
+    """One exchange on the wire. Methods that send raise `LocalProtocolError`, those that receive never raise.
+
+    Attributes:
+        keep_alive_hint: seconds for which the server says that it keeps an idle connection; `None` if it does not say.
+    """
+
+    keep_alive_hint: float | None
 
     def send_head(self, request: Request, *, without_body: bool = False) -> bytes:
         """Returns the request line and header section; `without_body` leaves `transfer-encoding` and `expect` out."""
@@ -75,9 +81,7 @@ class Codec(Protocol):
         """Whether, both messages being complete, the connection persists (RFC 9112 9.3) and no byte is left over."""
 
 
-def keep_alive_timeout(headers: Headers) -> float | None:
-    """Returns for how many seconds the server says that it keeps an idle connection (`Keep-Alive: timeout=5`)."""
-    for name, value in headers:
-        if name == b"keep-alive" and (match := _KEEP_ALIVE_TIMEOUT.search(value)):
-            return float(match[1])
-    return None
+def keep_alive_timeout(value: bytes) -> float | None:
+    """Returns for how many seconds a `Keep-Alive: timeout=5` field says that an idle connection is kept."""
+    match = _KEEP_ALIVE_TIMEOUT.search(value)
+    return None if match is None else float(match[1])

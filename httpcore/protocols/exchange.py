@@ -87,16 +87,16 @@ class HTTPExchange(Exchange):
         "_dispatched_at",
         "_ended_at",
         "_holder",
-        "_info",
         "_loop",
         "_pump",
         "_pushed_eof",
-        "_request",
         "_response_at",
         "_sent_at",
         "_started_at",
         "_total_handle",
         "_writing_paused",
+        "connection_info",
+        "ended",
         "first_byte_at",
         "handler",
         "head_written",
@@ -105,10 +105,11 @@ class HTTPExchange(Exchange):
         "receive",
         "replay",
         "replayed",
+        "request",
         "request_sent",
         "reused",
         "send",
-        "stream",
+        "stream_id",
         "timeout",
         "trace",
     )
@@ -121,7 +122,7 @@ class HTTPExchange(Exchange):
         loop: asyncio.AbstractEventLoop,
         trace: TraceHook | None = None,
     ) -> None:
-        self._request = request
+        self.request = request
         self.handler = handler
         self.timeout = timeout
         self.trace = trace
@@ -136,10 +137,11 @@ class HTTPExchange(Exchange):
         self.reading_paused = False
         self.replayed = False
         self.replay: Replay | None = None
-        self.stream: int | None = None
+        self.stream_id: int | None = None
         self._holder: Holder | None = None
         self._carrier: Carrier | None = None  # the holder, once it is a connection
-        self._info: ConnectionInfo | None = None
+        self.connection_info: ConnectionInfo | None = None
+        self.ended = False
         self._pushed_eof = False
         self._pump: BodyPump | None = None
         self._writing_paused = False
@@ -157,24 +159,8 @@ class HTTPExchange(Exchange):
     # What the user calls: see handlers.Exchange.
 
     @property
-    def request(self) -> Request:
-        return self._request
-
-    @property
-    def connection_info(self) -> ConnectionInfo | None:
-        return self._info
-
-    @property
-    def stream_id(self) -> int | None:
-        return self.stream
-
-    @property
     def timings(self) -> Timings:
         return Timings(self._dispatched_at, self._started_at, self._sent_at, self._response_at, self._ended_at)
-
-    @property
-    def ended(self) -> bool:
-        return self._ended_at is not None
 
     def pause_reading(self) -> None:
         self.reading_paused = True
@@ -224,7 +210,7 @@ class HTTPExchange(Exchange):
     def start(self, carrier: Carrier, info: ConnectionInfo, reused: bool) -> None:
         """`carrier` carries it from now on. Tells the handler, who may end the exchange at once."""
         self._holder = self._carrier = carrier
-        self._info = info
+        self.connection_info = info
         self.reused = reused
         self._started_at = self._loop.time()
         if self.trace is not None:
@@ -239,8 +225,8 @@ class HTTPExchange(Exchange):
         """The request's head is being handed to the transport."""
         self.send = SEND[self.send, SendEvent.SEND_HEAD]
         self.head_written = self.request_sent = True
-        if self.trace is not None and self._info is not None:
-            emit(self.trace, HeadSent(self._loop.time(), self._info.connection_id), self._loop)
+        if self.trace is not None and self.connection_info is not None:
+            emit(self.trace, HeadSent(self._loop.time(), self.connection_info.connection_id), self._loop)
 
     def await_continue(self) -> None:
         """The body waits for 100 (Continue)."""
@@ -256,8 +242,8 @@ class HTTPExchange(Exchange):
         """The last byte of the request was handed to the transport."""
         self.send = SEND[self.send, SendEvent.END]
         self._sent_at = self._loop.time()
-        if self.trace is not None and self._info is not None:
-            emit(self.trace, BodySent(self._sent_at, self._info.connection_id), self._loop)
+        if self.trace is not None and self.connection_info is not None:
+            emit(self.trace, BodySent(self._sent_at, self.connection_info.connection_id), self._loop)
 
     def informational_received(self, status_code: int, headers: Headers) -> None:
         """An interim response came. Tells the handler."""
@@ -276,12 +262,12 @@ class HTTPExchange(Exchange):
 
     def complete(self, trailers: Headers) -> None:
         """The response ended as it should, and the carrier has let go. Tells the handler, unless it ended before."""
-        if self._ended_at is not None:  # by another handler, who heard first that the carrier is free
+        if self.ended:  # by another handler, who heard first that the carrier is free
             return
         self.receive = RECEIVE[self.receive, ReceiveEvent.END]
         self._end()
-        if self.trace is not None and self._info is not None:
-            emit(self.trace, ResponseComplete(self._loop.time(), self._info.connection_id), self._loop)
+        if self.trace is not None and self.connection_info is not None:
+            emit(self.trace, ResponseComplete(self._loop.time(), self.connection_info.connection_id), self._loop)
         try:
             self.handler.response_complete(trailers)
         except _RAISED as exc:
@@ -289,10 +275,10 @@ class HTTPExchange(Exchange):
 
     def fail(self, error: BaseException) -> None:
         """Ends the exchange with `error`: tells the holder, then the handler. Ignored after the end."""
-        if self._ended_at is not None:
+        if self.ended:
             return
         if isinstance(error, HTTPCoreError) and error.host is None:
-            error.host, error.port = self._request.url.host, self._request.url.port
+            error.host, error.port = self.request.url.host, self.request.url.port
             error.phase = self.phase
             error.request_sent = self.request_sent
         self.send = SEND[self.send, SendEvent.FAIL]
@@ -310,13 +296,15 @@ class HTTPExchange(Exchange):
 
     def connection_failed(self, error: HTTPCoreError) -> None:
         """The carrier died or broke the rules: sends the request again where that is allowed, or fails."""
-        if self._ended_at is None and (self.replay is None or not self.replay(self, error)):
+        if not self.ended and (self.replay is None or not self.replay(self, error)):
             self.fail(error)
 
     def rewind(self) -> None:
         """Makes ready to be started again, on another carrier."""
-        self._stop_pump()
-        self._holder = self._carrier = self._info = None
+        if self._pump is not None:
+            self._pump.stop()
+            self._pump = None
+        self._holder = self._carrier = self.connection_info = None
         self.send = SendState.IDLE
         self.head_written = False
         self.first_byte_at = None
@@ -325,17 +313,17 @@ class HTTPExchange(Exchange):
 
     def start_pump(self) -> None:
         """Begins to read and send the request's body; nothing to do where the caller pushes it."""
-        if not self._request.pushed:
-            self._pump = BodyPump(self._request, self, self._loop, self._context, paused=self._writing_paused)
+        if not self.request.pushed:
+            self._pump = BodyPump(self.request, self, self._loop, self._context, paused=self._writing_paused)
 
     def set_writing_paused(self, paused: bool) -> None:
         """Tells who sends the body whether to stop or to go on. Idempotent; ignored after the end."""
-        if paused == self._writing_paused or self._ended_at is not None:
+        if paused == self._writing_paused or self.ended:
             return
         self._writing_paused = paused
         if self._pump is not None:
             self._pump.set_paused(paused)
-        elif self._request.pushed:
+        elif self.request.pushed:
             try:
                 (self.handler.pause_writing if paused else self.handler.resume_writing)()
             except _RAISED as exc:
@@ -358,9 +346,9 @@ class HTTPExchange(Exchange):
 
     def _pushing(self) -> Carrier | None:
         """Returns the carrier that takes what the caller pushes; `None` after the end."""
-        if not self._request.pushed:
+        if not self.request.pushed:
             raise LocalProtocolError("the request has a body of its own; make it with body=httpcore.PUSHED")
-        if self._ended_at is not None:
+        if self.ended:
             return None
         if self._pushed_eof:
             raise LocalProtocolError("the body was ended already")
@@ -376,14 +364,12 @@ class HTTPExchange(Exchange):
             self.fail(exc)
             raise
 
-    def _stop_pump(self) -> None:
+    def _end(self) -> None:
+        self.ended = True
+        self._ended_at = self._loop.time()
         if self._pump is not None:
             self._pump.stop()
             self._pump = None
-
-    def _end(self) -> None:
-        self._ended_at = self._loop.time()
-        self._stop_pump()
         self._holder = self._carrier = None
         self.replay = None
         if self._total_handle is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 from enum import IntEnum
+from typing import cast
 
 import h11
 
@@ -23,6 +24,7 @@ from httpcore.protocols.codec import (
     EndOfMessage,
     Interim,
     Switched,
+    keep_alive_timeout,
 )
 from httpcore.request import Request
 
@@ -67,6 +69,7 @@ class H11Codec:
         "_persists",
         "_remaining",
         "_to_send",
+        "keep_alive_hint",
     )
 
     def __init__(self) -> None:
@@ -81,6 +84,7 @@ class H11Codec:
         self._remaining = 0  # bytes of content that must still come, for LENGTH
         self._overhead = 0  # bytes, for CHUNKED
         self._leftover = False  # whether bytes came behind the response
+        self.keep_alive_hint: float | None = None
         self._persists = True  # whether neither side wants to close (RFC 9112 9.3)
 
     # Sending.
@@ -146,15 +150,18 @@ class H11Codec:
             kind = type(event)
             if kind is not h11.Response and kind is not h11.InformationalResponse:
                 return  # NEED_DATA; nothing else can come before the final response
-            assert isinstance(event, (h11.Response, h11.InformationalResponse))
+            event = cast("h11.Response | h11.InformationalResponse", event)  # isinstance costs: events are ABCs
             self._check_head(event)
             raw = event.headers.raw_items()
             headers = Headers([(name.lower(), value) for name, value in raw])
             if event.status_code < 200 and event.status_code != 101:
                 events.append(Interim(event.status_code, headers))
                 continue
+            switched = connection.their_state is h11.SWITCHED_PROTOCOL
+            if switched and self._to_send is not None:
+                raise RemoteProtocolError("the server switched protocols before the request had ended")
             events.append(ResponseHead(event.status_code, event.reason, b"HTTP/" + event.http_version, headers, raw))
-            if connection.their_state is h11.SWITCHED_PROTOCOL:
+            if switched:
                 self._mode = _Mode.DONE
                 events.append(Switched(connection.trailing_data[0]))
                 return
@@ -178,6 +185,8 @@ class H11Codec:
                 chunked = True
             elif name == b"connection" and b"close" in value.lower().replace(b" ", b"").replace(b"\t", b"").split(b","):
                 self._persists = False
+            elif name == b"keep-alive":
+                self.keep_alive_hint = keep_alive_timeout(value)
         if http_version != b"1.1" and http_version < b"1.1":
             self._persists = False
         if chunked and length is not None:
@@ -213,13 +222,13 @@ class H11Codec:
             event = connection.next_event()
             kind = type(event)
             if kind is h11.Data:
-                assert isinstance(event, h11.Data)
+                event = cast(h11.Data, event)
                 part = bytes(event.data)
                 content += len(part)
                 chunks += event.chunk_start
                 events.append(part)
             elif kind is h11.EndOfMessage:
-                assert isinstance(event, h11.EndOfMessage)
+                event = cast(h11.EndOfMessage, event)
                 trailers = Headers([(name.lower(), value) for name, value in event.headers.raw_items()])
                 events += self._end(len(connection.trailing_data[0]), trailers)
                 return

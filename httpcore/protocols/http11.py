@@ -17,7 +17,7 @@ from httpcore.exceptions import HTTPCoreError, LocalProtocolError, ReadTimeout, 
 from httpcore.handlers import ResponseHead
 from httpcore.headers import Headers
 from httpcore.protocols.base import HTTPProtocol, Outgoing
-from httpcore.protocols.codec import Codec, CodecEvent, EndOfMessage, Interim, Switched, keep_alive_timeout
+from httpcore.protocols.codec import Codec, CodecEvent, EndOfMessage, Interim, Switched
 from httpcore.protocols.deadlines import Deadline
 from httpcore.protocols.exchange import HTTPExchange
 from httpcore.protocols.h11_codec import H11Codec
@@ -134,8 +134,7 @@ class HTTP11Protocol(HTTPProtocol):
         if self._continue_handle is not None:
             self._continue_handle.cancel()
             self._continue_handle = None
-        if self.closing and not self.close_reason:
-            self.close_reason = reason
+        self.close_reason = self.close_reason or reason
         if exchange is not None and exchange.trace is not None and self.state != ConnectionState.UPGRADED:
             self._trace_left(exchange.trace)
 
@@ -188,7 +187,8 @@ class HTTP11Protocol(HTTPProtocol):
             self._end_request(exchange, trailers)
 
     def _end_request(self, exchange: HTTPExchange, trailers: Headers) -> None:
-        self._write(self._codec.send_eof(trailers))
+        if end := self._codec.send_eof(trailers):
+            self._write(end)
         exchange.body_sent()
         self._await_progress(exchange)
 
@@ -254,8 +254,11 @@ class HTTP11Protocol(HTTPProtocol):
                 exchange.first_byte_at = self._loop.time()
             events = self._codec.receive(data)
             for event in events:
-                if type(event) is bytes:
-                    exchange.handler.data_received(event)
+                kind = type(event)
+                if kind is bytes:
+                    exchange.handler.data_received(event)  # type: ignore[arg-type]
+                elif kind is EndOfMessage:
+                    self._response_ended(exchange, event.trailers)  # type: ignore[union-attr]
                 else:
                     self._event_received(exchange, event)
                 if self._exchange is not exchange:
@@ -269,14 +272,12 @@ class HTTP11Protocol(HTTPProtocol):
             exchange.fail(exc)
         finally:
             self._in_callback = False
-            self._flush()
+            if self._outgoing:
+                self._flush()
 
     def _event_received(self, exchange: HTTPExchange, event: CodecEvent) -> None:
         if isinstance(event, ResponseHead):
-            self.keep_alive_hint = keep_alive_timeout(event.headers)
             exchange.head_received(event)
-        elif isinstance(event, EndOfMessage):
-            self._response_ended(exchange, event.trailers)
         elif isinstance(event, Interim):
             exchange.informational_received(event.status_code, event.headers)
             if event.status_code == 100:
@@ -290,8 +291,10 @@ class HTTP11Protocol(HTTPProtocol):
     def _response_ended(self, exchange: HTTPExchange, trailers: Headers) -> None:
         sent = exchange.send == SendState.DONE
         if sent and not self.close_reason and self._codec.reusable:
+            self.keep_alive_hint = self._codec.keep_alive_hint
             self._leave(ConnectionEvent.REUSE, "")
-            self._read_gate.resume()
+            if self._read_gate.paused:
+                self._read_gate.resume()
         else:
             reason = "HTTP says that it ends here" if sent else "the response came before the request had ended"
             self._leave(ConnectionEvent.CLOSE, reason)
@@ -300,6 +303,10 @@ class HTTP11Protocol(HTTPProtocol):
         exchange.complete(trailers)
 
     def _switched(self, exchange: HTTPExchange, leftover: bytes) -> None:
+        if exchange.send != SendState.DONE:  # the rest of the body would become part of the other protocol
+            early = "the server switched protocols before it had the whole request"
+            self._connection_failed(exchange, RemoteProtocolError(early))
+            return
         self._leave(ConnectionEvent.UPGRADE, "")
         self._read_gate.resume()
         stream = self._upgraded = UpgradedStream(self._transport, self, leftover)
@@ -309,6 +316,8 @@ class HTTP11Protocol(HTTPProtocol):
         except BaseException:
             stream.abort()
             raise
+        if exchange.ended:  # by the handler, who does not want the stream then
+            stream.abort()
         exchange.complete(Headers())
 
     def _connection_failed(self, exchange: HTTPExchange, error: HTTPCoreError) -> None:

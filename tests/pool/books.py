@@ -130,5 +130,5 @@ def _check_limits(slots: Slots, draining: int) -> None:
     if slots._idle and limits.keepalive_expiry is not None:
         assert slots._expiry.when is not None, "nothing will close the idle connections"
         assert slots._expiry._handle is not None
-        assert slots._expiry.when <= slots.loop.time() + limits.keepalive_expiry
+        assert slots._expiry.when <= max(slot.expires_at for slot in slots._idle) + limits.keepalive_expiry
     assert isinstance(slots.loop, asyncio.AbstractEventLoop)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-import httpcore
 import pytest
+
+import httpcore
 from httpcore.testing import HTTP11Peer, MemoryConnector
 from tests.pool.peers import RecordingHandler
 

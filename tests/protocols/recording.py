@@ -184,6 +184,12 @@ class Client:
         await recorder.end()
         return recorder
 
+    async def answer_early(self, request: Request) -> Recorder:
+        """Sends a request, answers at once, and returns at the end."""
+        recorder = self.dispatch(request)
+        self.peer.send(response(b"Content-Length: 0"))
+        return await recorder.end()
+
     async def finish(self) -> None:
         """Closes both ends, and checks what every recorder heard."""
         for transport in (self.transport, self.peer_transport):

@@ -1,0 +1,227 @@
+"""A gateway (reverse proxy) to put in front of an HTTP server, as an ASGI app.
+
+    export UPSTREAM=http://127.0.0.1:8001
+    uvicorn --app-dir examples gateway:app --no-server-header --no-date-header --no-proxy-headers
+
+Both directions stream, at the pace of the slower side; content codings and the request target stay as they are.
+A client that goes away takes its exchange with the upstream along, at once. Trailers and 103 (Early Hints) reach the
+client where the server offers the ASGI extensions for them. WebSockets are refused: they are another protocol, and
+another program.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+from urllib.parse import quote
+
+import httpcore
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+HIGH_WATER = 256 * 1024  # bytes that may wait for a slow client before the upstream is asked to pause
+TIMEOUT = httpcore.TimeoutConfig(60, connect_timeout=5, pool_timeout=5)
+
+
+class ClientDisconnected(Exception):
+    """The client went away."""
+
+
+class Gateway:
+    """Forwards every request to one upstream.
+
+    Args:
+        upstream: the URL it is found under. A path in it is put before the path of each request.
+        timeout: how long to wait for the upstream.
+    """
+
+    def __init__(self, upstream: str, timeout: httpcore.TimeoutConfig = TIMEOUT) -> None:
+        self.upstream = httpcore.URL(upstream)
+        self.http = httpcore.ConnectionPool(timeout=timeout)
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await self.forward(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self.lifespan(receive, send)
+        else:
+            await send({"type": "websocket.close"})
+
+    async def lifespan(self, receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.shutdown":
+                await self.http.close()
+            await send({"type": message["type"] + ".complete"})
+            if message["type"] == "lifespan.shutdown":
+                return
+
+    async def forward(self, scope: Message, receive: Receive, send: Send) -> None:
+        # The first piece tells whether there are more. A body that came whole is given as bytes: the request can then
+        # be sent again, should a connection that was kept alive be gone.
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return
+        content, more_body = message.get("body", b""), message.get("more_body", False)
+        headers, body = request_headers(scope), httpcore.PUSHED if more_body else content
+        try:
+            target = self.upstream.target.rstrip(b"/") + request_target(scope)
+            request = httpcore.Request(scope["method"], self.upstream, headers, body, target=target)
+        except httpcore.LocalProtocolError as exc:
+            await send_error(send, 400, str(exc))
+            return
+        relay = Relay(scope.get("extensions") or {})
+        exchange = self.http.dispatch(request, relay)
+        upload = asyncio.create_task(relay.upload(exchange, content, more_body, receive))
+        try:
+            await relay.download(exchange, send)
+        finally:
+            exchange.abort()  # does nothing if it has ended
+            upload.cancel()
+            await asyncio.wait([upload])
+
+
+class Relay(httpcore.ResponseHandler):
+    """One exchange: turns what the upstream says into ASGI messages, which wait for the client to take them."""
+
+    def __init__(self, extensions: Message) -> None:
+        self.extensions = extensions  # what the ASGI server can do
+        self.started = asyncio.Event()  # the exchange has a connection
+        self.writable = asyncio.Event()  # the upstream takes more of the request
+        self.writable.set()
+        self.messages: asyncio.Queue[Message | BaseException | None] = asyncio.Queue()
+        self.waiting = 0  # bytes of content in the queue
+        self.trailers = False
+
+    # Called by httpcore, as things happen.
+
+    def exchange_started(self, exchange: httpcore.Exchange) -> None:
+        self.exchange = exchange
+        self.started.set()
+
+    def pause_writing(self) -> None:
+        self.writable.clear()
+
+    def resume_writing(self) -> None:
+        self.writable.set()
+
+    def informational_received(self, status_code: int, headers: httpcore.Headers) -> None:
+        if status_code == 103 and "http.response.early_hint" in self.extensions:
+            links = [value for name, value in headers if name == b"link"]
+            self.messages.put_nowait({"type": "http.response.early_hint", "links": links})
+
+    def response_received(self, head: httpcore.ResponseHead) -> None:
+        headers = httpcore.without_hop_by_hop(head.headers)
+        # Whether trailers follow is to be said now, and only content of unknown length can have any.
+        self.trailers = "http.response.trailers" in self.extensions and b"content-length" not in headers
+        if not self.trailers:
+            headers = httpcore.Headers(pair for pair in headers if pair[0] != b"trailer")
+        headers.append((b"via", head.http_version.removeprefix(b"HTTP/") + b" gateway"))
+        start = {"type": "http.response.start", "status": head.status_code, "headers": headers}
+        self.messages.put_nowait({**start, "trailers": True} if self.trailers else start)
+
+    def data_received(self, data: bytes) -> None:
+        self.messages.put_nowait({"type": "http.response.body", "body": data, "more_body": True})
+        self.waiting += len(data)
+        if self.waiting > HIGH_WATER:
+            self.exchange.pause_reading()
+
+    def response_complete(self, trailers: httpcore.Headers) -> None:
+        self.messages.put_nowait({"type": "http.response.body", "body": b"", "more_body": False})
+        if self.trailers:
+            self.messages.put_nowait({"type": "http.response.trailers", "headers": trailers, "more_trailers": False})
+        self.messages.put_nowait(None)
+
+    def exchange_failed(self, exc: BaseException) -> None:
+        self.messages.put_nowait(exc)
+
+    # The two directions.
+
+    async def upload(self, exchange: httpcore.Exchange, data: bytes, more_body: bool, receive: Receive) -> None:
+        """Sends the body, of which `data` is the first piece, and waits for the client to go away."""
+        pushed = more_body
+        while True:
+            if pushed:
+                await self.started.wait()
+                if data:
+                    exchange.write(data)
+                    await self.writable.wait()
+                if not more_body:
+                    exchange.write_eof()
+                    pushed = False
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                exchange.abort(ClientDisconnected())
+                return
+            data, more_body = message.get("body", b""), message.get("more_body", False)
+
+    async def download(self, exchange: httpcore.Exchange, send: Send) -> None:
+        """Sends the response, or an error in its place."""
+        begun = False
+        while message := await self.messages.get():
+            if isinstance(message, ClientDisconnected):
+                return
+            if isinstance(message, BaseException):
+                if begun:
+                    raise message  # the ASGI server then cuts the connection, and so the client knows
+                await send_error(send, *status_for(message))
+                return
+            begun = begun or message["type"] == "http.response.start"
+            await send(message)
+            if message["type"] == "http.response.body":
+                self.waiting -= len(message["body"])
+                if self.waiting <= HIGH_WATER:
+                    exchange.resume_reading()
+
+
+def request_target(scope: Message) -> bytes:
+    """Returns path and query just as the client sent them: what was never decoded cannot be encoded differently."""
+    path: bytes = scope.get("raw_path") or quote(scope["path"]).encode()
+    if not path.startswith(b"/"):
+        raise httpcore.LocalProtocolError("the gateway takes no other request target than a path")
+    return path + b"?" + scope["query_string"] if scope["query_string"] else path
+
+
+def request_headers(scope: Message) -> httpcore.Headers:
+    """Returns the fields for the upstream."""
+    headers = httpcore.without_hop_by_hop(scope["headers"])
+    # The ASGI server says "100 Continue" itself when the body is first asked for, so Expect has been met.
+    ours = {b"host", b"expect", b"via", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto"}
+    fields = httpcore.Headers([pair for pair in headers if pair[0] not in ours])
+    # What others have put in these lists stands before our entry; the upstream can trust no more than the last one.
+    if scope.get("client"):
+        fields.append((b"x-forwarded-for", listed(headers, b"x-forwarded-for", scope["client"][0])))
+    fields.append((b"via", listed(headers, b"via", scope["http_version"] + " gateway")))
+    fields.append((b"x-forwarded-proto", scope["scheme"].encode()))
+    fields += [(b"x-forwarded-host", value) for name, value in headers if name == b"host"]
+    return fields
+
+
+def listed(headers: httpcore.Headers, name: bytes, entry: str) -> bytes:
+    """Returns the values of a field and one more, as one list (RFC 9110 5.3)."""
+    return b", ".join([*(value for key, value in headers if key == name), entry.encode()])
+
+
+def status_for(exc: BaseException) -> tuple[int, str]:
+    """Returns the status and the text that tell the client of an error, without telling it what is behind us."""
+    if isinstance(exc, httpcore.PoolTimeout):
+        return 503, "the gateway is overloaded"
+    if isinstance(exc, httpcore.TimeoutException):
+        return 504, "the upstream did not answer in time"
+    if isinstance(exc, httpcore.LocalProtocolError):
+        return 400, "the request cannot be forwarded"
+    return 502, "the upstream cannot be reached, or gave no valid answer"
+
+
+async def send_error(send: Send, status: int, text: str) -> None:
+    body = text.encode() + b"\n"
+    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+app = Gateway(os.environ.get("UPSTREAM", "http://127.0.0.1:8001"))
