@@ -110,6 +110,8 @@ class Response:
         self._complete = False  # the content was read to its end
         self._closed = False
         self._body = None  # until it was read
+        self._reader: _ContentIterator | None = None  # of a `read` that goes on, or was cancelled, and ...
+        self._parts: list[bytes] = []  # ... what it has got so far
         values = [value for name, value in head.headers if name == b"content-encoding"]
         if values and decode and not no_content and head.status_code not in _NEVER_CONTENT:
             codings = codings_of(values)
@@ -185,6 +187,8 @@ class Response:
     async def read(self) -> bytes:
         """Reads the content to its end, and returns it as `body` does from then on.
 
+        When it is cancelled nothing is lost, and it can be called again.
+
         Raises:
             ResponseTooLarge: it is over `max_body_size`; the response is then closed.
             Exception: what the iterator of `stream` raises.
@@ -193,6 +197,7 @@ class Response:
         if (
             self._decoder is None
             and not self._iterated
+            and not self._closed
             and isinstance(source, BodyQueue)
             and source.complete_within(limit)
         ):
@@ -200,9 +205,11 @@ class Response:
             self._body = source.take_all()
             self._iterated = self._complete = True
         if self._body is None:
-            parts: list[bytes] = []
-            size = 0
-            async for part in self.stream():
+            if self._reader is None:
+                self._reader = _ContentIterator(self, self._decoder)
+            parts = self._parts
+            size = sum(map(len, parts))
+            async for part in self._reader:
                 parts.append(part)
                 size += len(part)
                 if limit is not None and size > limit:
@@ -211,6 +218,7 @@ class Response:
                         f"the response's content is over max_body_size, {limit} bytes: stream it, or raise the limit"
                     )
             self._body = parts[0] if len(parts) == 1 else b"".join(parts)
+            self._reader, self._parts = None, []
         return self._body
 
     async def close(self) -> None:
@@ -258,31 +266,35 @@ class Response:
 class _ContentIterator:
     """Iterates over a response's content. A plain object: no generator that would have to be closed."""
 
-    __slots__ = ("_decoder", "_response", "_started")
+    __slots__ = ("_decoder", "_response", "_running", "_started")
 
     def __init__(self, response: Response, decoder: Decoder | None) -> None:
         self._response = response
         self._decoder = decoder
         self._started = False
+        self._running = False
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> bytes:
         response, decoder = self._response, self._decoder
+        if self._running:
+            raise RuntimeError("another task is reading this response already")
         if not self._started:
-            self._started = True
             if response._body is not None and (response._decoder is None or decoder is not None):
+                self._started = True
                 if response._body:
                     return response._body
                 raise StopAsyncIteration
             if response._iterated:
                 raise StreamConsumed("the response's content was read already")
-            response._iterated = True
+            self._started = response._iterated = True
         elif response._body is not None or response._complete:
             raise StopAsyncIteration
         if response._closed:  # what had come by then was dropped, so its end must not pass for the content's
             raise ResponseClosed("the response was closed")
+        self._running = True
         try:
             while True:
                 if decoder is not None and (decoded := decoder.read(_DECODE_STEP)):
@@ -298,6 +310,8 @@ class _ContentIterator:
         except Exception:
             response._close()
             raise
+        finally:
+            self._running = False
         response._complete = True
         raise StopAsyncIteration
 
@@ -346,10 +360,9 @@ class ResponseCollector(ResponseHandler):
         future = self.future
         assert exchange is not None
         assert future is not None
-        response = Response._received(head, self, exchange)
         self.future = None
-        if not future.done():  # by the cancellation of who waited, who aborts the exchange then
-            future.set_result(response)
+        if not future.done():  # by the cancellation of who waited, who is about to abort the exchange
+            future.set_result(Response._received(head, self, exchange))
 
     def connection_upgraded(self, stream: UpgradedStream) -> None:
         """Keeps the stream for `Response.upgraded`."""

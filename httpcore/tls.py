@@ -96,7 +96,7 @@ class ContextCache:
 
 def describe_tls_error(exc: OSError) -> str:
     """Returns in words why a handshake failed: the certificate's fault where there is one."""
+    # Errors that the ssl module's C code did not raise lack its attributes, and some of asyncio's lack words.
     if isinstance(exc, ssl.SSLCertVerificationError):
-        return f"the server's certificate was refused: {exc.verify_message}"
-    reason = exc.reason if isinstance(exc, ssl.SSLError) else None
-    return f"the TLS handshake failed: {reason or exc.strerror or exc}"
+        return f"the server's certificate was refused: {getattr(exc, 'verify_message', exc)}"
+    return f"the TLS handshake failed: {getattr(exc, 'reason', None) or exc.strerror or str(exc) or type(exc).__name__}"

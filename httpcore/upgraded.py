@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from typing import cast
 
 from httpcore.body import BodyQueue
 from httpcore.exceptions import ConnectError, ReadError, ResponseClosed, WriteError
@@ -135,8 +136,7 @@ class UpgradedStream:
             transport = await loop.start_tls(self._transport, self._owner, ssl_context, server_hostname=server_hostname)
         except OSError as exc:
             raise ConnectError(describe_tls_error(exc)) from exc
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's do not derive from it
 
     # What the installed protocol hands on.
 

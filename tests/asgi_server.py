@@ -14,6 +14,7 @@ from urllib.parse import unquote
 
 import h11
 
+import httpcore
 from tests.origin_app import Message, Receive, Send
 from tests.servers import Origin, serving
 
@@ -69,7 +70,10 @@ class _Connection:
         }
         self._request_ended = False
         self._response_ended.clear()
-        await app(self._scope, self._receive, self._send)
+        try:
+            await app(self._scope, self._receive, self._send)
+        except httpcore.HTTPCoreError as exc:  # a gateway's: as any server, cut the connection
+            raise ConnectionResetError("the app failed") from exc
         if not self._response_ended.is_set():
             raise ConnectionResetError("the app left without a whole response")
         # What it did not ask for may be there all the same: the end of a request without a body.

@@ -11,7 +11,7 @@ from typing import TypeAlias, cast
 
 import h11
 
-from httpcore import ConnectionPool, URL
+from httpcore import URL, ConnectionPool
 from httpcore.testing import MemoryConnector
 
 Pairs: TypeAlias = list[tuple[bytes, bytes]]
@@ -162,7 +162,10 @@ class Listener:
 
 @asynccontextmanager
 async def listening(
-    make: Callable[[], asyncio.Protocol] = H11Server, *, ssl_context: ssl.SSLContext | None = None, host: str = "127.0.0.1"
+    make: Callable[[], asyncio.Protocol] = H11Server,
+    *,
+    ssl_context: ssl.SSLContext | None = None,
+    host: str = "127.0.0.1",
 ) -> AsyncIterator[Listener]:
     """Listens on loopback; afterwards all connections are aborted."""
     protocols: list[asyncio.Protocol] = []

@@ -49,7 +49,7 @@ async def fetch(
             fields.append(("content-length", str(len(body))))
         elif body is not None:
             fields.append(("transfer-encoding", "chunked"))
-        target = parts.path + (f"?{parts.query}" if parts.query else "")
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         writer.write(http.send(h11.Request(method=method, target=target, headers=fields)) or b"")
 
         async def send() -> None:

@@ -64,7 +64,7 @@ async def test_waiting_reader_gets_the_error(queue: BodyQueue) -> None:
     await asyncio.sleep(0)
     error = OSError("broken")
     queue.fail(error)
-    with pytest.raises(OSError) as caught:
+    with pytest.raises(OSError, match="broken") as caught:
         await reader
     assert caught.value is error
 

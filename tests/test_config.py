@@ -205,7 +205,9 @@ def test_certificate_of_another_type_is_refused(cert: object) -> None:
 
 @pytest.mark.parametrize("verify", [None, 1, b"ca.pem", ["ca.pem"]])
 def test_verify_of_another_type_is_refused(verify: object) -> None:
-    with pytest.raises(TypeError, match=f"verify takes a bool, a path or an ssl.SSLContext, not {type(verify).__name__}"):
+    with pytest.raises(
+        TypeError, match=f"verify takes a bool, a path or an ssl.SSLContext, not {type(verify).__name__}"
+    ):
         SSLConfig(verify=verify)  # type: ignore[arg-type]
 
 
@@ -215,7 +217,7 @@ def test_empty_path_to_verify_with_is_refused() -> None:
 
 
 def test_certificate_beside_a_ready_context_is_refused() -> None:
-    with pytest.raises(TypeError, match="load the client certificate into the ssl.SSLContext"):
+    with pytest.raises(TypeError, match=r"load the client certificate into the ssl.SSLContext"):
         SSLConfig("client.pem", verify=ssl.create_default_context())
 
 
@@ -255,7 +257,7 @@ def test_ssl_config_is_made_of_what_a_pool_takes() -> None:
 
 @pytest.mark.parametrize("value", [True, False, "ca.pem"])
 def test_pool_refuses_ssl_of_another_type(value: object) -> None:
-    with pytest.raises(TypeError, match="ssl takes an SSLConfig or an ssl.SSLContext, not"):
+    with pytest.raises(TypeError, match=r"ssl takes an SSLConfig or an ssl.SSLContext, not"):
         ConnectionPool(value)  # type: ignore[arg-type]
 
 

@@ -167,7 +167,7 @@ def test_readme_names_every_limit_with_its_default() -> None:
 
 def test_readme_names_every_callback() -> None:
     def public(cls: type) -> set[str]:
-        return {name for name in vars(cls) if not name.startswith("_")}
+        return {name for name in {**vars(cls), **cls.__annotations__} if not name.startswith("_")}
 
     for cls in (httpcore.ResponseHandler, httpcore.Exchange):
         rows = README.partition(f"| `{cls.__name__}` |")[2].partition("\n\n")[0].splitlines()[2:]

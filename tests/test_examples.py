@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-
-import pytest
 
 from tests import origin_app
 from tests.asgi_server import asgi_server
 from tests.content import blocks, sha256
-from tests.origin_app import TEXT
 from tests.servers import Nginx, serving
 
 _EXAMPLES = Path(__file__).parents[1] / "examples"

@@ -14,7 +14,7 @@ from typing import BinaryIO, cast
 
 import pytest
 
-from httpcore import PUSHED, InvalidURL, LocalProtocolError, Request, URL, UnsupportedProtocol
+from httpcore import PUSHED, URL, InvalidURL, LocalProtocolError, Request, UnsupportedProtocol
 from httpcore.request import BodyTypes
 
 HTTP = "http://example.org/path?query"
@@ -164,7 +164,11 @@ def test_gzip_files_compressed_size_is_not_its_length(tmp_path: Path) -> None:
 
 async def test_stream_of_no_chunks_and_of_empty_ones() -> None:
     assert await sent(Request("POST", HTTP, body=[])) == b""
-    assert [bytes(chunk) async for chunk in Request("POST", HTTP, body=[b"", b"x", b""]).open_body()] == [b"", b"x", b""]
+    assert [bytes(chunk) async for chunk in Request("POST", HTTP, body=[b"", b"x", b""]).open_body()] == [
+        b"",
+        b"x",
+        b"",
+    ]
 
 
 async def test_fast_iterable_lets_others_run() -> None:
@@ -292,7 +296,9 @@ async def test_callable_that_opens_a_text_file_is_refused_and_the_file_closed() 
 
 @pytest.mark.parametrize("body", [1, 1.5, object(), True], ids=["int", "float", "object", "bool"])
 def test_object_that_is_no_body_is_refused(body: object) -> None:
-    with pytest.raises(TypeError, match="a body is bytes, str, a file, an .async. iterable of bytes or a callable, not"):
+    with pytest.raises(
+        TypeError, match=r"a body is bytes, str, a file, an .async. iterable of bytes or a callable, not"
+    ):
         Request("POST", HTTP, body=cast(bytes, body))
 
 
@@ -307,7 +313,7 @@ def test_message_about_a_wrong_body_is_short() -> None:
 
 
 def test_dict_is_refused_with_advice() -> None:
-    with pytest.raises(TypeError, match="a dict is no body; encode it first, for example with json.dumps"):
+    with pytest.raises(TypeError, match=r"a dict is no body; encode it first, for example with json.dumps"):
         Request("POST", HTTP, body=cast(bytes, {"a": 1}))
 
 
@@ -495,11 +501,11 @@ def test_bytes_are_framed_whatever_the_method(method: str) -> None:
 
 
 @pytest.mark.parametrize("body", [[b"x"], PUSHED, lambda: b"x"])
-@pytest.mark.parametrize("method", [*METHODS_THAT_SELDOM_HAVE_CONTENT, *METHODS_THAT_USUALLY_DO, "PURGE"])
-def test_stream_is_peeked_into_where_content_is_seldom(method: str, body: BodyTypes) -> None:
-    request = Request(method, HTTP, body=body)
-    assert request.chunked
-    assert request.peeks is (method in METHODS_THAT_SELDOM_HAVE_CONTENT)
+def test_stream_is_peeked_into_where_content_is_seldom(body: BodyTypes) -> None:
+    for method in [*METHODS_THAT_SELDOM_HAVE_CONTENT, *METHODS_THAT_USUALLY_DO, "PURGE"]:
+        request = Request(method, HTTP, body=body)
+        assert request.chunked
+        assert request.peeks is (method in METHODS_THAT_SELDOM_HAVE_CONTENT)
 
 
 @pytest.mark.parametrize("body", [b"12345", "12345", bytearray(b"12345"), io.BytesIO(b"12345")])
@@ -558,7 +564,7 @@ def test_transfer_encoding_other_than_chunked_is_refused(value: str) -> None:
     ],
 )
 def test_fields_that_contradict_each_other_are_refused(headers: list[tuple[str | bytes, str | bytes]]) -> None:
-    with pytest.raises(LocalProtocolError, match="the headers must not have (two|both)"):
+    with pytest.raises(LocalProtocolError, match=r"the headers must not have (two|both)"):
         Request("POST", HTTP, headers, b"12345")
 
 
@@ -593,7 +599,8 @@ def test_connection_close_is_noticed(value: str, closes: bool) -> None:
 
 def test_request_knows_what_was_given_and_whether_it_upgrades() -> None:
     request = Request("GET", HTTP, {"UPGRADE": "websocket"})
-    assert request.upgrades and request.has_header(b"upgrade") and not request.has_header(b"host")
+    assert request.upgrades
+    assert request.names == {b"upgrade"}  # not what was added
     assert not Request("GET", HTTP).upgrades
 
 
@@ -639,7 +646,10 @@ def test_given_host_is_kept_where_it_stands() -> None:
 )
 def test_user_info_is_sent_as_basic_credentials_and_nowhere_else(url: str, credentials: bytes) -> None:
     request = Request("GET", url)
-    assert fields(request) == {"host": "example.org", "authorization": f"Basic {base64.b64encode(credentials).decode()}"}
+    assert fields(request) == {
+        "host": "example.org",
+        "authorization": f"Basic {base64.b64encode(credentials).decode()}",
+    }
     assert request.target == b"/"
     assert repr(request) == "<Request GET http://example.org/>"
 
@@ -767,14 +777,18 @@ async def test_copy_and_original_share_a_one_shot_body(first: str) -> None:
 CONTROLS = ["\r", "\n", "\r\n", "\x00", "\r\nX: y", "\x0b", "\x7f"]
 
 
+def variants(bad: str, *templates: str) -> Iterator[str | bytes]:
+    """Yields each template with `bad` in its place, as text and as bytes."""
+    for template in templates:
+        text = template.format(bad)
+        yield from (text, text.encode())
+
+
 @pytest.mark.parametrize("bad", [*CONTROLS, " ", "\t", ":", "é"])
-@pytest.mark.parametrize("template", ["G{}ET", "{}GET", "GET{}"])
-@pytest.mark.parametrize("encode", [str, str.encode])
-def test_method_that_could_end_the_line_is_refused(
-    template: str, bad: str, encode: Callable[[str], str | bytes]
-) -> None:
-    with pytest.raises(LocalProtocolError, match="is not a token"):
-        Request(encode(template.format(bad)), HTTP)
+def test_method_that_could_end_the_line_is_refused(bad: str) -> None:
+    for method in variants(bad, "G{}ET", "{}GET", "GET{}"):
+        with pytest.raises(LocalProtocolError, match="is not a token"):
+            Request(method, HTTP)
 
 
 def test_empty_method_is_refused() -> None:
@@ -783,14 +797,11 @@ def test_empty_method_is_refused() -> None:
 
 
 @pytest.mark.parametrize("bad", [*CONTROLS, " ", "\t", "é"])
-@pytest.mark.parametrize("template", ["/a{}b", "{}/", "/{}"])
-@pytest.mark.parametrize("encode", [str, str.encode])
 @pytest.mark.parametrize("method", ["GET", "CONNECT", "OPTIONS"])
-def test_target_that_could_end_the_line_is_refused(
-    method: str, template: str, bad: str, encode: Callable[[str], str | bytes]
-) -> None:
-    with pytest.raises(LocalProtocolError, match="the request target has the byte"):
-        Request(method, HTTP, target=encode(template.format(bad)))
+def test_target_that_could_end_the_line_is_refused(method: str, bad: str) -> None:
+    for target in variants(bad, "/a{}b", "{}/", "/{}"):
+        with pytest.raises(LocalProtocolError, match="the request target has the byte"):
+            Request(method, HTTP, target=target)
 
 
 def test_empty_target_is_refused() -> None:
@@ -799,35 +810,32 @@ def test_empty_target_is_refused() -> None:
 
 
 @pytest.mark.parametrize("bad", CONTROLS)
-@pytest.mark.parametrize("where", ["http://example.org/{}", "http://exa{}mple.org/", "http://u{}ser@example.org/"])
-def test_url_that_could_end_the_line_is_refused(where: str, bad: str) -> None:
-    with pytest.raises(InvalidURL):
-        Request("GET", where.format(f"a{bad}b"))
+def test_url_that_could_end_the_line_is_refused(bad: str) -> None:
+    for where in variants(bad, "http://example.org/a{}b", "http://exa{}mple.org/", "http://u{}ser@example.org/"):
+        with pytest.raises(InvalidURL):
+            Request("GET", where)
+
+
+def with_field(kind: str, name: str | bytes, value: str | bytes) -> Request:
+    pairs = [(name, value)]
+    return Request("POST", HTTP, pairs) if kind == "headers" else Request("POST", HTTP, trailers=pairs)
 
 
 @pytest.mark.parametrize("kind", ["headers", "trailers"])
 @pytest.mark.parametrize("bad", [*CONTROLS, " ", "\t", ":", "é", "("])
-@pytest.mark.parametrize("template", ["X{}Y", "{}X", "X{}"])
-@pytest.mark.parametrize("encode", [str, str.encode])
-def test_name_that_could_end_the_line_is_refused(
-    kind: str, template: str, bad: str, encode: Callable[[str], str | bytes]
-) -> None:
-    pairs = [(encode(template.format(bad)), b"value")]
-    with pytest.raises(LocalProtocolError, match="is not a token"):
-        Request("POST", HTTP, pairs) if kind == "headers" else Request("POST", HTTP, trailers=pairs)
+def test_name_that_could_end_the_line_is_refused(kind: str, bad: str) -> None:
+    for name in variants(bad, "X{}Y", "{}X", "X{}"):
+        with pytest.raises(LocalProtocolError, match="is not a token"):
+            with_field(kind, name, b"value")
 
 
 @pytest.mark.parametrize("kind", ["headers", "trailers"])
 @pytest.mark.parametrize("bad", CONTROLS)
-@pytest.mark.parametrize("template", ["a{}b", "{}b", "a{}", "a{} b"])
-@pytest.mark.parametrize("encode", [str, str.encode])
-@pytest.mark.parametrize("name", ["X-Field", "Host", "Content-Length", "Transfer-Encoding"])
-def test_value_that_could_end_the_line_is_refused(
-    kind: str, name: str, template: str, bad: str, encode: Callable[[str], str | bytes]
-) -> None:
-    pairs = [(name, encode(template.format(bad)))]
-    with pytest.raises(LocalProtocolError, match="has a control character"):
-        Request("POST", HTTP, pairs) if kind == "headers" else Request("POST", HTTP, trailers=pairs)
+def test_value_that_could_end_the_line_is_refused(kind: str, bad: str) -> None:
+    for name in ("X-Field", "Host", "Content-Length", "Transfer-Encoding"):
+        for value in variants(bad, "a{}b", "{}b", "a{}", "a{} b"):
+            with pytest.raises(LocalProtocolError, match="has a control character"):
+                with_field(kind, name, value)
 
 
 @pytest.mark.parametrize("name", ["Content-Length", "Transfer-Encoding", "Host", "Authorization", "Trailer"])

@@ -42,9 +42,7 @@ def _blocks(language: str) -> list[tuple[str, str]]:
 _GATEWAYS = {seed: code for seed, code in _blocks("python") if "class GatewayServer" in code}
 _SIGNATURES = [(seed, code) for seed, code in _blocks("python") if _OPTIONAL.search(code)]
 _SNIPPETS = [
-    (seed, code)
-    for seed, code in _blocks("python")
-    if "class GatewayServer" not in code and not _OPTIONAL.search(code)
+    (seed, code) for seed, code in _blocks("python") if "class GatewayServer" not in code and not _OPTIONAL.search(code)
 ]
 
 

@@ -7,7 +7,7 @@ from typing import Self
 
 from httpcore.body import DEFAULT_HIGH_WATER, DEFAULT_LOW_WATER
 from httpcore.config import SSLConfig, SSLTypes, TimeoutConfig, TimeoutTypes
-from httpcore.exceptions import ConnectTimeout, LocalProtocolError, ResponseClosed
+from httpcore.exceptions import ConnectTimeout, HTTPCoreError, LocalProtocolError, Phase, ResponseClosed
 from httpcore.handlers import ConnectionInfo, Exchange, ResponseHandler
 from httpcore.pool.connector import Connector, TCPConnector
 from httpcore.pool.dispatcher import DEFAULT_MAX_BODY_SIZE, Dispatcher
@@ -84,11 +84,12 @@ class ClientConnection(Dispatcher):
                     server_hostname=route.server_hostname,
                     trace=trace,
                 )
+        except HTTPCoreError as exc:  # first: a ConnectTimeout of the connector's is a TimeoutError too
+            exc.host, exc.port, exc.phase = origin.host, origin.port, Phase.CONNECTING
+            raise
         except TimeoutError as exc:
-            if isinstance(exc, ConnectTimeout):
-                raise
             error = ConnectTimeout(f"no connection was made within {seconds} seconds")
-            error.host, error.port = origin.host, origin.port
+            error.host, error.port, error.phase = origin.host, origin.port, Phase.CONNECTING
             raise error from exc
         return cls(protocol, origin, timeout=timeout, trace=trace)
 

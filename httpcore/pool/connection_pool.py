@@ -131,7 +131,7 @@ class ConnectionPool(Dispatcher):
             return
         if slots.loop is asyncio.get_running_loop():
             slots.close(force=force)
-            await slots.wait_gone()
+            await slots.wait_gone(force=force)
         else:
             _close_elsewhere(slots, force=force)
 

@@ -142,4 +142,4 @@ def _translate(exc: OSError) -> ConnectError | ConnectTimeout:
     # asyncio reports a TLS handshake that takes over a minute so, and the system a TCP one that got no answer.
     if isinstance(exc, (ConnectionAbortedError, TimeoutError)):
         return ConnectTimeout(f"the connection was not made in time: {exc}")
-    return ConnectError(f"the connection was not made: {exc}")
+    return ConnectError(f"the connection was not made: {str(exc) or type(exc).__name__}")

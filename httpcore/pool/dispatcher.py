@@ -158,6 +158,9 @@ class Dispatcher(ABC):
                 await response.read()
         except BaseException:
             exchange.abort()
+            if collector.upgraded is not None:  # the exchange has ended, and nobody else has the stream
+                collector.upgraded.abort()
+            del future  # it refers to the exception, whose traceback refers to this frame
             raise
         return response
 

@@ -159,9 +159,9 @@ class Slots:
                     slot.protocol.close("the pool was closed")
         self._end_lifeline()
 
-    async def wait_gone(self) -> None:
-        """Returns once the slots that are about to be freed are, leaving those that still carry a response."""
-        while any(slot.state != SlotState.ACTIVE for slot in self._all):
+    async def wait_gone(self, *, force: bool) -> None:
+        """Returns once the slots that `close` ends are freed: unless `force`, not those that still carry a response."""
+        while any(force or slot.state != SlotState.ACTIVE for slot in self._all):
             if self._gone is None:
                 self._gone = self.loop.create_future()
             await asyncio.shield(self._gone)

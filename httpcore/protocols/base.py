@@ -12,6 +12,7 @@ import select
 import ssl
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import cast
 
 from httpcore.config import TimeoutConfig, TimeoutTypes
 from httpcore.exceptions import HTTPCoreError, LocalProtocolError, ReadError, RemoteProtocolError, WriteError
@@ -150,7 +151,7 @@ class HTTPProtocol(asyncio.Protocol, Carrier, ABC):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The connection is there."""
-        assert isinstance(transport, asyncio.Transport)
+        transport = cast("asyncio.Transport", transport)  # uvloop's do not derive from it
         self._transport = transport
         self._loop = asyncio.get_running_loop()
         self._closed = self._loop.create_future()
@@ -181,6 +182,8 @@ class HTTPProtocol(asyncio.Protocol, Carrier, ABC):
         outgoing = self._outgoing
         if outgoing:
             self._outgoing = []
+            if self._transport.is_closing():  # nobody will read it, and some transports raise
+                return
             if len(outgoing) == 1:
                 self._transport.write(outgoing[0])
             else:

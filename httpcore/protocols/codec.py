@@ -25,9 +25,9 @@ __all__ = [
     "keep_alive_timeout",
 ]
 
-MAX_HEAD_SIZE = 64 * 1024  # bytes of all heads of one exchange together, interim ones included, and of its trailers
+MAX_HEAD_SIZE = 64 * 1024  # bytes of all heads of one exchange together, interim ones included
 MAX_FIELDS = 256  # field lines in a head, or in trailers: no real server comes near
-MAX_CHUNK_OVERHEAD = 16 * 1024  # bytes of chunk framing beyond what chunks of their size need (see codecs)
+MAX_CHUNK_OVERHEAD = 16 * 1024  # bytes of chunk framing beyond what chunks of their size need, and of trailers
 
 _KEEP_ALIVE_TIMEOUT = re.compile(rb"(?:^|[,; ])timeout=([0-9]{1,6})", re.IGNORECASE | re.ASCII)
 

@@ -60,6 +60,10 @@ class Carrier(Holder, Protocol):
 # What a handler may raise without ending the program: it ends the exchange instead.
 _RAISED = (Exception, asyncio.CancelledError)
 
+# Who is told once the exchange is over. Handlers refer to their exchanges; an exchange that went on referring to its
+# handler would leave a cycle behind for each request.
+_NOBODY = ResponseHandler()
+
 Replay: TypeAlias = Callable[["HTTPExchange", HTTPCoreError], bool]
 
 
@@ -268,8 +272,9 @@ class HTTPExchange(Exchange):
         self._end()
         if self.trace is not None and self.connection_info is not None:
             emit(self.trace, ResponseComplete(self._loop.time(), self.connection_info.connection_id), self._loop)
+        handler, self.handler = self.handler, _NOBODY
         try:
-            self.handler.response_complete(trailers)
+            handler.response_complete(trailers)
         except _RAISED as exc:
             self._report(exc)
 
@@ -289,8 +294,9 @@ class HTTPExchange(Exchange):
             holder.abandon(self)
         if self.trace is not None:
             emit(self.trace, ExchangeFailed(self._loop.time(), error), self._loop)
+        handler, self.handler = self.handler, _NOBODY
         try:
-            self.handler.exchange_failed(error)
+            handler.exchange_failed(error)
         except _RAISED as exc:
             self._report(exc)
 

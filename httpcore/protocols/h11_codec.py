@@ -131,7 +131,8 @@ class H11Codec:
                 self._head_size += len(data)
                 self._parse_heads(events)
             if self._mode == _Mode.CHUNKED:
-                self._parse_chunks(events, len(data) if mode == _Mode.CHUNKED else 0)
+                size = len(data) if mode == _Mode.CHUNKED else len(self._connection.trailing_data[0])
+                self._parse_chunks(events, size)
         except h11.RemoteProtocolError as exc:
             events.append(_broken(exc, self._head_size) if data else _cut_off(self._head_size, exc))
         except RemoteProtocolError as exc:
@@ -230,15 +231,23 @@ class H11Codec:
             elif kind is h11.EndOfMessage:
                 event = cast(h11.EndOfMessage, event)
                 trailers = Headers([(name.lower(), value) for name, value in event.headers.raw_items()])
-                events += self._end(len(connection.trailing_data[0]), trailers)
-                return
+                if len(trailers) > MAX_FIELDS:
+                    raise RemoteProtocolError(f"the trailers are over {MAX_FIELDS} fields")
+                leftover = len(connection.trailing_data[0])
+                size -= leftover
+                end = self._end(leftover, trailers)
+                break
             else:  # NEED_DATA
+                end = []
                 break
         # One byte of content in each chunk, or an extension behind each size, keeps a reader busy with nothing.
         overhead = size - content - chunks * _FREE_PER_CHUNK - content * _FREE_PER_BYTE
         self._overhead = max(self._overhead + overhead, 0)
         if self._overhead > MAX_CHUNK_OVERHEAD:
-            raise RemoteProtocolError(f"the chunks cost over {MAX_CHUNK_OVERHEAD} bytes more framing than they need")
+            raise RemoteProtocolError(
+                f"chunk framing and trailers came to over {MAX_CHUNK_OVERHEAD} bytes more than the content needs"
+            )
+        events += end
 
     def _end(self, leftover: int, trailers: Headers | None = None) -> list[CodecEvent]:
         self._mode = _Mode.DONE

@@ -251,6 +251,9 @@ class HTTP11Protocol(HTTPProtocol):
         self._in_callback = True
         try:
             if exchange.first_byte_at is None and data:
+                if not exchange.head_written:  # they cannot answer what was not asked yet (RFC 9112 9.2)
+                    self._connection_failed(exchange, RemoteProtocolError("bytes came before the request was sent"))
+                    return
                 exchange.first_byte_at = self._loop.time()
             events = self._codec.receive(data)
             for event in events:
@@ -303,10 +306,6 @@ class HTTP11Protocol(HTTPProtocol):
         exchange.complete(trailers)
 
     def _switched(self, exchange: HTTPExchange, leftover: bytes) -> None:
-        if exchange.send != SendState.DONE:  # the rest of the body would become part of the other protocol
-            early = "the server switched protocols before it had the whole request"
-            self._connection_failed(exchange, RemoteProtocolError(early))
-            return
         self._leave(ConnectionEvent.UPGRADE, "")
         self._read_gate.resume()
         stream = self._upgraded = UpgradedStream(self._transport, self, leftover)

@@ -38,6 +38,7 @@ class AutoPeer(asyncio.Protocol):
         self.http = h11.Connection(h11.SERVER)
         self.requests: list[h11.Request] = []
         self.body = b""
+        self.size = 0  # bytes of requests
         self.transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -45,6 +46,7 @@ class AutoPeer(asyncio.Protocol):
         self.transport = transport
 
     def data_received(self, data: bytes) -> None:
+        self.size += len(data)
         self.http.receive_data(data)
         while True:
             event = self.http.next_event()

@@ -119,6 +119,18 @@ RESPONSES = {
         [final(200, te), OK, END],
         REUSED,
     ),
+    "chunks with what h11 lets pass": (  # RFC 9112 2.2, 7.1.1; it ends no line, so nothing shifts
+        GET,
+        response(TE, body=b"1;a\rb\0c\r\no\r\n1  \r\nk\r\n0\r\n\n"),
+        [final(200, te), OK, END],
+        REUSED,
+    ),
+    "control characters that h11 lets pass in a value": (
+        GET,
+        response(b"X: a\x01\x7fb", CL2, body=b"ok"),
+        [final(200, b"x: a\x01\x7fb", cl2), OK, END],
+        REUSED,
+    ),
     "a chunk's size in hexadecimal": (
         GET,
         response(TE, body=b"1a\r\n" + b"x" * 26 + b"\r\nB\r\n" + b"y" * 11 + b"\r\n0\r\n\r\n"),
@@ -383,6 +395,11 @@ class TestUpgrade:
         await cut_client.peer.closed()
 
 
+async def nothing_yet():
+    await asyncio.Event().wait()
+    yield b""
+
+
 class TestNothingIsLeftOver:
     """Bytes behind a complete response are no answer to anything: the response stands, the connection goes."""
 
@@ -422,6 +439,25 @@ class TestNothingIsLeftOver:
         client.peer.send(b"\r\n")
         await client.peer.closed()
         assert client.protocol.close_reason == "bytes came while it was idle"
+
+    @pytest.mark.parametrize("body", [PUSHED, nothing_yet], ids=["pushed", "stream"])
+    async def test_bytes_before_the_request_was_sent_are_no_answer(self, cut_client, body):
+        """The head waits for the body's first chunk: what comes meanwhile answers nothing."""
+        recorder = cut_client.dispatch(Request("GET", URL, body=body))
+        cut_client.peer.send(response(CL2, body=b"no", status=b"408 Request Timeout"))
+        await recorder.end()
+        assert recorder.names == ["started", "failed"]
+        assert type(recorder.error) is RemoteProtocolError
+        assert recorder.error.request_sent is False
+        await cut_client.peer.closed()
+
+    @pytest.mark.parametrize("body", [PUSHED, nothing_yet], ids=["pushed", "stream"])
+    async def test_end_before_the_request_was_sent_is_an_error(self, client, body):
+        recorder = client.dispatch(Request("GET", URL, body=body))
+        client.peer.send_eof()
+        await recorder.end()
+        assert type(recorder.error) is RemoteProtocolError
+        assert recorder.error.request_sent is False
 
     async def test_end_while_idle_closes(self, client):
         await client.answer(response(CL2, body=b"ok"))
