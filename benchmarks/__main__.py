@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 from collections import defaultdict
 from pathlib import Path
 
+from benchmarks.cores import pinned, server_and_client
 from benchmarks.nginx import SMALL, running_nginx
 from benchmarks.plan import CASES, CONNECTIONS, PEERS, Case, Peer
 from benchmarks.report import RESULTS, Sample, facts, markdown, write
@@ -21,28 +21,14 @@ def measure(peer: Peer, case: Case, origin: str, seconds: float, core: int | Non
     """Runs one client on one case, in a process of its own."""
     command: list[str | Path] = [peer.python, _HARNESS, peer.module, origin + case.path]
     command += [str(case.concurrency), str(case.count), case.what]
-    command += ["--size", str(case.size or len(SMALL)), "--seconds", str(seconds)]
+    command += ["--expect", str(case.size if case.what == "download" else len(SMALL)), "--upload", str(case.size)]
+    command += ["--seconds", str(seconds)]
     command += ["--warm-up", str(3 if case.size else max(500, case.concurrency)), "--connections", str(CONNECTIONS)]
-    result = subprocess.run(
-        command,
-        check=False,
-        stdout=subprocess.PIPE,
-        text=True,
-        timeout=120,
-        preexec_fn=None if core is None else lambda: os.sched_setaffinity(0, {core}),
-    )
+    with pinned(core):
+        result = subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True, timeout=120)
     if result.returncode != 0:
         raise SystemExit(f"benchmarks: {peer.name} failed on {case.name}")
     return Sample(**json.loads(result.stdout))
-
-
-def cores() -> tuple[int | None, int | None]:
-    """Returns the core for the server and the one for the client; `None` where there are no two to choose from."""
-    allowed = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-    if len(allowed) < 2:
-        print("benchmarks: server and client share a core, or cannot be pinned; trust ratios only", file=sys.stderr)
-        return None, None
-    return allowed[0], allowed[-1]
 
 
 def main() -> None:
@@ -60,7 +46,7 @@ def main() -> None:
     peers = [peer for peer in PEERS if any(word in peer.key for word in options.only)] or list(PEERS)
     rounds = options.rounds or (2 if options.quick else 5)
     seconds = 0.5 if options.quick else 2.0
-    server_core, client_core = cores()
+    server_core, client_core = server_and_client()
     samples: defaultdict[tuple[str, str], list[Sample]] = defaultdict(list)
     with running_nginx(server_core) as origin:
         for number in range(rounds):

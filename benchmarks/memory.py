@@ -66,7 +66,9 @@ async def _read_slowly(pool: httpcore.ConnectionPool, url: str, size: int) -> No
 
 async def _read(pool: httpcore.ConnectionPool, url: str, size: int) -> None:
     received = 0
-    async with await pool.request("GET", url, headers=[("accept-encoding", "gzip")], stream=True, decode=True) as response:
+    async with await pool.request(
+        "GET", url, headers=[("accept-encoding", "gzip")], stream=True, decode=True
+    ) as response:
         async for part in response.stream():
             received += len(part)
     if received != size:
@@ -161,7 +163,7 @@ class Case:
 
     @property
     def key(self) -> str:
-        return self.run.__name__.replace("_", "-")  # type: ignore[attr-defined]  # they are functions
+        return self.run.__name__.replace("_", "-")
 
 
 CASES: Final = (

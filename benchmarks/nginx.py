@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import socket
 import subprocess
@@ -12,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from benchmarks.cores import pinned
 from benchmarks.plan import LARGE
 
 __all__ = ["SMALL", "running_nginx"]
@@ -78,7 +78,8 @@ def running_nginx(core: int | None) -> Iterator[str]:
         text = _CONFIGURATION.format(folder=folder, port=port, small=SMALL.decode(), body_buffer=LARGE + 4096)
         (folder / "nginx.conf").write_text(text)
         command = [binary, "-p", name, "-e", f"{name}/error.log", "-c", f"{name}/nginx.conf"]
-        server = subprocess.Popen(command, preexec_fn=None if core is None else lambda: os.sched_setaffinity(0, {core}))
+        with pinned(core):
+            server = subprocess.Popen(command)
         try:
             _wait_for(port, server, folder)
             yield f"http://127.0.0.1:{port}"

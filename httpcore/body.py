@@ -72,8 +72,9 @@ class BodyQueue:
             return
         self._chunks.append(data)
         self._size += len(data)
-        if self._waiter is not None:
-            self._wake()
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():  # as _wake, but for its frame
+            waiter.set_result(None)
         if self._size > self._high_water and not self._paused:
             self._paused = True
             self.pause()

@@ -319,9 +319,14 @@ async def _iterate(body: object, file_position: int | None, *, ours: bool = Fals
             yield chunk
     elif isinstance(body, AsyncIterable):
         async_chunks = aiter(body)
+        sent = 0
         try:
             async for chunk in async_chunks:
                 yield _checked(chunk)
+                sent += len(chunk)
+                if sent >= _YIELD_AFTER:  # it may never wait, and neither do we while the peer keeps up
+                    sent = 0
+                    await asyncio.sleep(0)
         finally:
             # A generator cut off in the middle runs its own `finally` now, and not when it is collected.
             aclose = getattr(async_chunks, "aclose", None)

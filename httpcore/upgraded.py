@@ -136,7 +136,10 @@ class UpgradedStream:
             transport = await loop.start_tls(self._transport, self._owner, ssl_context, server_hostname=server_hostname)
         except OSError as exc:
             raise ConnectError(describe_tls_error(exc)) from exc
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's do not derive from it
+        outer, self._transport = self._transport, cast("asyncio.Transport", transport)  # uvloop's do not derive from it
+        if not outer.is_reading():  # much came together with the handshake's end, before this task could go on
+            self._transport.pause_reading()
+            outer.resume_reading()
 
     # What the installed protocol hands on.
 

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import pytest_asyncio
 
-__all__ = ["Clock", "clock", "turns"]
+__all__ = ["Clock", "clock", "turns", "until"]
 
 
 async def turns(count: int = 10) -> None:
     """Lets the loop turn: in memory, whatever was going to happen by itself has happened then."""
     for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Lets the loop turn until `condition()` holds."""
+    for _ in iter(condition, True):
         await asyncio.sleep(0)
 
 
@@ -45,7 +51,7 @@ class Clock:
 
     def restore(self) -> None:
         """Gives the loop its own clock back."""
-        del self._loop.time  # type: ignore[method-assign]
+        del self._loop.time
 
     def _next(self) -> float | None:
         times = [handle.when() for handle in getattr(self._loop, "_scheduled", ()) if not handle.cancelled()]

@@ -6,7 +6,6 @@ tests/asgi_server.py in a test's own process.
 
 from __future__ import annotations
 
-import asyncio
 import gzip
 import hashlib
 import json
@@ -20,8 +19,6 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 TEXT = b"The quick brown fox jumps over the lazy dog.\n" * 1000
-# Exchanges that were cut off by their client, by path: only of use in the same process.
-disconnected: dict[str, asyncio.Event] = {}
 
 
 async def app(scope: Message, receive: Receive, send: Send) -> None:
@@ -121,14 +118,14 @@ async def _refuse_late(scope: Message, receive: Receive, send: Send, argument: s
 
 async def _hang(scope: Message, receive: Receive, send: Send, argument: str) -> None:
     """Takes the request, and never answers."""
-    await _until_disconnected(scope, receive)
+    await _until_disconnected(receive)
 
 
 async def _stall(scope: Message, receive: Receive, send: Send, argument: str) -> None:
     """Begins a response, and never ends it."""
     await _start(send, 200, (b"content-length", b"1000"))
     await _body(send, b"begun", more=True)
-    await _until_disconnected(scope, receive)
+    await _until_disconnected(receive)
 
 
 async def _break(scope: Message, receive: Receive, send: Send, argument: str) -> None:
@@ -173,11 +170,9 @@ async def _hop_by_hop(scope: Message, receive: Receive, send: Send, argument: st
     await _body(send, b"Hello, world", more=False)
 
 
-async def _until_disconnected(scope: Message, receive: Receive) -> None:
+async def _until_disconnected(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
-    if scope["path"] in disconnected:
-        disconnected[scope["path"]].set()
 
 
 async def _start(send: Send, status: int, *headers: tuple[bytes, bytes]) -> None:

@@ -19,7 +19,7 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 
@@ -53,7 +53,7 @@ class Program:
         pass_fds: descriptors that it inherits.
     """
 
-    running: list[Program] = []  # noqa: RUF012  # one list for all: whose output a failing test shows
+    running: ClassVar[list[Program]] = []  # whose output a failing test shows
 
     def __init__(
         self,

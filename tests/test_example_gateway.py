@@ -159,7 +159,9 @@ async def test_pieces_are_relayed_as_they_come_in_both_directions(start_gateway:
             go_on.clear()
 
     async with (
-        asgi_server(origin_app.app) as origin, start_gateway(origin.url) as url, httpcore.ConnectionPool() as http,
+        asgi_server(origin_app.app) as origin,
+        start_gateway(origin.url) as url,
+        httpcore.ConnectionPool() as http,
         await http.request("POST", url + "/echo", body=body, stream=True) as response,
     ):
         async for part in response.stream():
@@ -368,9 +370,12 @@ async def test_early_refusal_by_the_upstream_reaches_the_client(start_gateway: S
         while True:
             yield bytes(65536)
 
-    async with asgi_server(origin_app.app) as origin, start_gateway(origin.url) as url:
-        async with httpcore.ConnectionPool() as http:
-            response = await http.request("POST", url + path, body=endless)
+    async with (
+        asgi_server(origin_app.app) as origin,
+        start_gateway(origin.url) as url,
+        httpcore.ConnectionPool() as http,
+    ):
+        response = await http.request("POST", url + path, body=endless)
     assert (response.status_code, response.body) == (413, b"too large")
 
 

@@ -13,7 +13,6 @@ import hashlib
 import inspect
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from types import CodeType
 
@@ -112,13 +111,15 @@ def gateway(
     nginx: Nginx,
     uvicorn_server: UvicornServer,
     tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[str]:
+) -> str:
     """The URL of a gateway of the seeds, in front of nginx: `uvicorn example:app`, as they say."""
     folder = tmp_path_factory.mktemp("example")
     code = _GATEWAYS[request.param]
     assert code.count("http://example.org") == 1
     (folder / "example.py").write_bytes(code.replace("http://example.org", nginx.url).encode())
-    yield uvicorn_server("example:app", app_dir=folder, http=http_implementation)
+    # One of the two on whatever loop uvicorn chooses, which is uvloop where that is installed.
+    loop = ["--loop", "asyncio"] if http_implementation == "h11" else []
+    return uvicorn_server("example:app", *loop, app_dir=folder, http=http_implementation)
 
 
 async def test_gateway_relays_a_large_download(gateway: str):

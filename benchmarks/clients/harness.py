@@ -1,6 +1,6 @@
 """Runs one client on one case, in the client's own environment, and prints what it cost as JSON.
 
-    python harness.py with_aiohttp http://127.0.0.1:8000/small 50 20000 small --seconds 2
+    python harness.py with_aiohttp http://localhost:8000/small 50 20000 small --expect 13 --seconds 2
 
 A client is a module beside this one with an async context manager `open_client(connections)` and, on what that gives,
 the coroutine functions `small(client, url)`, `download(client, url)` and `upload(client, url, chunks)`, which return
@@ -81,14 +81,16 @@ async def run(options: argparse.Namespace) -> dict[str, float]:
 
         async def keep_asking() -> None:
             while True:
-                if options.what == "upload":
-                    await work(chunks(options.size))
-                elif await work() != options.size:
-                    raise SystemExit(f"{options.client}: the response's content was not {options.size} bytes")
+                received = await (work(chunks(options.upload)) if options.what == "upload" else work())
+                if received != options.expect:
+                    raise SystemExit(f"{options.client}: the response had {received} bytes of content")
                 meter.tick()
 
+        async def wait_for_the_end() -> None:
+            await meter.done.wait()
+
         tasks = [asyncio.create_task(keep_asking()) for _ in range(options.concurrency)]
-        ended = asyncio.create_task(meter.done.wait())
+        ended = asyncio.create_task(wait_for_the_end())
         finished, _ = await asyncio.wait([ended, *tasks], return_when=asyncio.FIRST_COMPLETED)
         for task in tasks:
             task.cancel()
@@ -106,7 +108,8 @@ def main() -> None:
     parser.add_argument("concurrency", type=int)
     parser.add_argument("count", type=int)
     parser.add_argument("what", choices=["small", "download", "upload"])
-    parser.add_argument("--size", type=int, required=True, help="bytes of content, of the response or of the upload")
+    parser.add_argument("--expect", type=int, required=True, help="bytes of content that each response must have")
+    parser.add_argument("--upload", type=int, default=0, help="bytes of content that each request of an upload has")
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--warm-up", type=int, default=500, help="requests")
     parser.add_argument("--connections", type=int, default=100)

@@ -15,9 +15,7 @@ _TIMEOUTS = {"timeout": {"connect": 60.0, "read": 60.0, "write": 60.0, "pool": 6
 
 @asynccontextmanager
 async def open_client(connections: int) -> AsyncIterator[Any]:
-    async with httpcore.AsyncConnectionPool(
-        max_connections=connections, max_keepalive_connections=connections
-    ) as pool:
+    async with httpcore.AsyncConnectionPool(max_connections=connections, max_keepalive_connections=connections) as pool:
         yield pool
 
 

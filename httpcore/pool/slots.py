@@ -150,13 +150,14 @@ class Slots:
             for waiter in (*lane.dialling, *lane.queued):
                 waiter.exchange.fail(PoolClosed("the pool was closed while the request waited for a connection"))
         for slot in list(self._all):
-            if slot.state == SlotState.CONNECTING and slot.task is not None:
+            if slot.task is not None:
                 slot.task.cancel()
-            elif slot.protocol is not None:
-                if force:
-                    slot.protocol.abort(PoolClosed("the pool was closed"))
-                else:
-                    slot.protocol.close("the pool was closed")
+                continue
+            assert slot.protocol is not None
+            if force:
+                slot.protocol.abort(PoolClosed("the pool was closed"))
+            else:
+                slot.protocol.close("the pool was closed")
         self._end_lifeline()
 
     async def wait_gone(self, *, force: bool) -> None:

@@ -100,13 +100,11 @@ class Waiters:
             self._unqueue(waiter)
 
     def take(self, lane: Lane) -> HTTPExchange | None:
-        """Takes out the exchange that a freed connection of `lane` goes to.
+        """Takes out the exchange that a freed connection of `lane`, in which somebody waits, goes to.
 
-        Returns `None` where nobody in the lane waits, or where it is somebody else's turn to have the place.
+        Returns `None` where it is the turn of somebody in another lane to have the place.
         """
-        waiter = self._oldest(lane)
-        if waiter is None:
-            return None
+        waiter = next(iter(lane.dialling or lane.queued))
         # Who is dialling was given a place already; to refuse a connection would leave it with none.
         first = None if waiter.dialling else self._first_for_place()
         if first is not None and first.ticket < waiter.ticket:
@@ -158,9 +156,6 @@ class Waiters:
                 return waiter
             del self._for_place[waiter]  # its lane was filled meanwhile; `enter` brings it back
         return None
-
-    def _oldest(self, lane: Lane) -> Waiter | None:
-        return next(iter(lane.dialling), None) or next(iter(lane.queued), None)
 
     def _unqueue(self, waiter: Waiter) -> None:
         del waiter.lane.queued[waiter]

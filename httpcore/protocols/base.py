@@ -10,6 +10,7 @@ import asyncio
 import itertools
 import select
 import ssl
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import cast
@@ -26,6 +27,9 @@ __all__ = ["DEFAULT_TIMEOUT", "HTTPProtocol", "Outgoing"]
 
 DEFAULT_TIMEOUT = TimeoutConfig(5.0)
 _connection_ids = itertools.count(1)
+# In these versions asyncio's writelines never calls pause_writing (CVE-2024-12254): a server that does not read would
+# let the buffer grow to the size of the body.
+_WRITELINES_PAUSES = not ((3, 12) <= sys.version_info < (3, 12, 9) or (3, 13) <= sys.version_info < (3, 13, 2))
 _DRAIN_SIZE = 64 * 1024  # bytes that are looked at for an answer behind a broken write
 
 Outgoing = bytes | bytearray | memoryview
@@ -186,8 +190,10 @@ class HTTPProtocol(asyncio.Protocol, Carrier, ABC):
                 return
             if len(outgoing) == 1:
                 self._transport.write(outgoing[0])
-            else:
+            elif _WRITELINES_PAUSES:
                 self._transport.writelines(outgoing)
+            else:
+                self._transport.write(b"".join(outgoing))
 
     def _changed(self) -> None:
         if self.on_change is not None:
@@ -214,8 +220,7 @@ class HTTPProtocol(asyncio.Protocol, Carrier, ABC):
     def _lost(self) -> None:
         # Drops what refers back to the transport, so that no cycle keeps its memory until the next collection.
         self._poll = None
-        if not self._closed.done():
-            self._closed.set_result(None)
+        self._closed.set_result(None)
 
     def _translate(self, exc: Exception | None, *, sending: bool) -> HTTPCoreError:
         """Returns what `connection_lost(exc)` in the middle of an exchange means."""
@@ -235,8 +240,7 @@ class HTTPProtocol(asyncio.Protocol, Carrier, ABC):
         To be asked in `connection_lost`. asyncio reports both ends alike; the TLS object knows: reading from it gives
         the alert's error after close_notify, and asks for more bytes otherwise (RFC 9112 9.8).
         """
-        if self.info.ssl_object is None:
-            return False
+        assert self.info.ssl_object is not None
         try:
             self.info.ssl_object.read(1)
         except ssl.SSLZeroReturnError:

@@ -20,21 +20,23 @@ class Deadline:
             time than the one it was last armed with; `arm` takes any time.
     """
 
-    __slots__ = ("_callback", "_handle", "_loop", "when")
+    __slots__ = ("_callback", "_due", "_handle", "_loop", "when")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:
         self._loop = loop
         self._callback = callback
-        self._handle: asyncio.TimerHandle | None = None
+        self._handle: asyncio.Handle | None = None
+        self._due = 0.0  # when _handle is to fire; uvloop's handles do not know where that is at once
         self.when: float | None = None
 
     def arm(self, when: float) -> None:
         """Sets the deadline, to whatever time."""
         self.when = when
         handle = self._handle
-        if handle is None or handle.when() > when:
+        if handle is None or self._due > when:
             if handle is not None:
                 handle.cancel()
+            self._due = when
             self._handle = self._loop.call_at(when, self._fire)
 
     def close(self) -> None:
@@ -48,8 +50,9 @@ class Deadline:
         handle, self._handle = self._handle, None
         if self.when is None or handle is None:
             return
-        # The loop fires what is due within its clock's resolution; `handle.when()` is the time it fired for.
-        if self.when > handle.when():
+        # The loop fires what is due within its clock's resolution; `_due` is the time it fired for.
+        if self.when > self._due:
+            self._due = self.when
             self._handle = self._loop.call_at(self.when, self._fire)
         else:
             self.when = None

@@ -223,7 +223,7 @@ class HTTPExchange(Exchange):
             try:
                 self.handler.exchange_started(self)
             except _RAISED as exc:
-                self.fail(exc)
+                self.handler_raised(exc)
 
     def head_sent(self) -> None:
         """The request's head is being handed to the transport."""
@@ -276,7 +276,7 @@ class HTTPExchange(Exchange):
         try:
             handler.response_complete(trailers)
         except _RAISED as exc:
-            self._report(exc)
+            self.handler_raised(exc)
 
     def fail(self, error: BaseException) -> None:
         """Ends the exchange with `error`: tells the holder, then the handler. Ignored after the end."""
@@ -298,7 +298,7 @@ class HTTPExchange(Exchange):
         try:
             handler.exchange_failed(error)
         except _RAISED as exc:
-            self._report(exc)
+            self.handler_raised(exc)
 
     def connection_failed(self, error: HTTPCoreError) -> None:
         """The carrier died or broke the rules: sends the request again where that is allowed, or fails."""
@@ -333,7 +333,15 @@ class HTTPExchange(Exchange):
             try:
                 (self.handler.pause_writing if paused else self.handler.resume_writing)()
             except _RAISED as exc:
-                self.fail(exc)
+                self.handler_raised(exc)
+
+    def handler_raised(self, error: BaseException) -> None:
+        """What a handler raises fails its exchange; once that is over, the loop's exception handler hears of it."""
+        if self.ended:
+            message = "a handler of httpcore raised after its exchange had ended"
+            self._loop.call_exception_handler({"message": message, "exception": error})
+        else:
+            self.fail(error)
 
     # What its pump calls.
 
@@ -384,7 +392,3 @@ class HTTPExchange(Exchange):
 
     def _total_expired(self) -> None:
         self.fail(TotalTimeout(f"the exchange did not end within {self.timeout.total_timeout} seconds"))
-
-    def _report(self, exc: BaseException) -> None:
-        message = "a handler of httpcore raised after its exchange had ended"
-        self._loop.call_exception_handler({"message": message, "exception": exc})

@@ -99,7 +99,11 @@ class H11Codec:
         self._head_request = request.method == b"HEAD"
         self._persists = not request.closes
         self._connection.send(_stand_in(request.method, request.upgrades))
-        return b"%b %b HTTP/1.1\r\n%b\r\n" % (request.method, request.target, b"".join(fields))
+        head = b"%b %b HTTP/1.1\r\n%b\r\n" % (request.method, request.target, b"".join(fields))
+        # What the request was made from was checked then; but its headers are a list, which checks nothing.
+        if head.count(b"\n") != len(fields) + 2 or head.count(b"\r") != len(fields) + 2 or b"\0" in head:
+            raise LocalProtocolError("a header that was put into the request's list has a line end or NUL in it")
+        return head
 
     def send_data(self, data: bytes | bytearray | memoryview) -> list[bytes | bytearray | memoryview]:
         size = len(data)

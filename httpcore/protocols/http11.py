@@ -94,7 +94,7 @@ class HTTP11Protocol(HTTPProtocol):
                 exchange.start_pump()
             elif exchange.send == SendState.IDLE:  # exchange_started may have pushed some of the body already
                 self._send_head(exchange)
-        except LocalProtocolError as exc:
+        except Exception as exc:
             exchange.fail(exc)
         finally:
             self._in_callback = was_in_callback
@@ -270,9 +270,7 @@ class HTTP11Protocol(HTTPProtocol):
             if events and self._read_deadline.when is not None and exchange.receive == ReceiveState.RECEIVING_BODY:
                 self._read_deadline.when = self._loop.time() + (exchange.timeout.read_timeout or 0.0)
         except (Exception, asyncio.CancelledError) as exc:
-            if exchange.ended:
-                raise
-            exchange.fail(exc)
+            exchange.handler_raised(exc)
         finally:
             self._in_callback = False
             if self._outgoing:
@@ -378,16 +376,17 @@ class HTTP11Protocol(HTTPProtocol):
             self._read_deadline.arm(self._loop.time() + read_timeout)
 
     def _read_expired(self) -> None:
-        if self._exchange is not None:
-            seconds = self._exchange.timeout.read_timeout
-            self._exchange.fail(ReadTimeout(f"the server made no progress for {seconds} seconds"))
+        exchange = self._exchange
+        assert exchange is not None  # _leave takes the deadlines back
+        seconds = exchange.timeout.read_timeout
+        exchange.fail(ReadTimeout(f"the server made no progress for {seconds} seconds"))
 
     def _write_expired(self) -> None:
         exchange = self._exchange
-        if exchange is None or exchange.timeout.write_timeout is None:
-            return
+        assert exchange is not None
+        seconds = exchange.timeout.write_timeout
+        assert seconds is not None
         if self._write_gate.made_progress():
-            self._write_deadline.arm(self._loop.time() + exchange.timeout.write_timeout)
+            self._write_deadline.arm(self._loop.time() + seconds)
         else:
-            seconds = exchange.timeout.write_timeout
             exchange.fail(WriteTimeout(f"the server took none of the request for {seconds} seconds"))

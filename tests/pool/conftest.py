@@ -9,9 +9,11 @@ import pytest
 import pytest_asyncio
 
 from httpcore import ConnectionPool, Request
+from httpcore.testing import HTTP11Peer, MemoryConnector
 from tests.clock import clock, turns
 from tests.pool.books import check_books, check_empty
 from tests.pool.peers import RecordingHandler
+from tests.pool.steps import Steps
 
 __all__ = ["clock"]
 
@@ -24,7 +26,7 @@ async def watched(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Watch]:
     """Watches a pool: its books are checked after each callback of the loop, and must be empty at the end."""
     pools: list[ConnectionPool] = []
     faults: list[AssertionError] = []
-    run = asyncio.Handle._run  # type: ignore[attr-defined]
+    run = asyncio.Handle._run
 
     def run_and_check(handle: asyncio.Handle) -> None:
         run(handle)
@@ -51,6 +53,18 @@ async def watched(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Watch]:
         raise faults[0]
     for pool in pools:
         check_empty(pool)
+
+
+@pytest.fixture
+def connector() -> MemoryConnector[HTTP11Peer]:
+    """Leads to servers that the test tells what to answer."""
+    return MemoryConnector(HTTP11Peer)
+
+
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> Steps:
+    """Lets a test act after a certain step of the loop."""
+    return Steps(monkeypatch)
 
 
 @pytest.fixture

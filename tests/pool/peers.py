@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import h11
 
 from httpcore import ResponseHandler
 from httpcore.handlers import Exchange, ResponseHead
 from httpcore.headers import Headers
-from httpcore.testing import MemoryConnector
+from httpcore.testing import HTTP11Peer, MemoryConnector
 from httpcore.testing.changes import Changes
+from tests.clock import turns
 
-__all__ = ["Arrivals", "AutoPeer", "RecordingHandler", "auto_connector"]
+__all__ = ["Arrivals", "AutoPeer", "RecordingHandler", "answer", "auto_connector"]
 
 
 class Arrivals:
@@ -75,6 +76,19 @@ class AutoPeer(asyncio.Protocol):
 def auto_connector(arrivals: Arrivals | None = None) -> MemoryConnector[AutoPeer]:
     """Makes a connector to servers that answer."""
     return MemoryConnector(lambda: AutoPeer(arrivals))
+
+
+async def answer(
+    connector: MemoryConnector[HTTP11Peer],
+    index: int,
+    headers: Iterable[tuple[str, str]] = (),
+    body: bytes = b"ok",
+) -> str:
+    """Answers the next request on one of the connections, in the order they were made; returns its target."""
+    request, _ = await connector.peers[index].receive_request()
+    connector.peers[index].send_response(200, headers, body)
+    await turns()
+    return request.target.decode()
 
 
 class RecordingHandler(ResponseHandler):

@@ -28,11 +28,6 @@ from tests.conftest import TLSFiles
 from tests.pool.peers import AutoPeer, RecordingHandler, auto_connector
 
 
-@pytest.fixture
-def connector() -> MemoryConnector[HTTP11Peer]:
-    return MemoryConnector(HTTP11Peer)
-
-
 async def test_it_carries_one_request_after_the_other(connector: MemoryConnector[HTTP11Peer]) -> None:
     connection = await ClientConnection.connect("http://a/ignored", connector=connector)
     assert repr(connection) == "<ClientConnection to http://a:80, 1 available, 0 in flight>"

@@ -1,26 +1,19 @@
-"""Sweeps: a request is cancelled at every step of the loop, and its connection is cut at every byte."""
+"""A request is ended at every step of the loop, and whatever state it was in, nothing is left behind."""
 
 from __future__ import annotations
 
 import asyncio
-import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+import functools
+from collections.abc import AsyncIterator, Callable, Coroutine
 
 import pytest
 
 from httpcore import (
     PUSHED,
     ConnectionPool,
-    HTTPCoreError,
     PoolClosed,
-    PoolLimits,
-    ReadError,
-    RemoteProtocolError,
     Request,
     ResponseClosed,
-    SSLConfig,
-    WriteError,
 )
 from httpcore.handlers import Exchange, ResponseHead
 from httpcore.headers import Headers
@@ -28,70 +21,8 @@ from httpcore.testing import MemoryConnector
 from tests.clock import turns
 from tests.conftest import TLSFiles
 from tests.pool.books import check_books, check_empty
-from tests.pool.peers import Arrivals, AutoPeer, RecordingHandler
-
-CONTENT = b"0123456789" * 5
-
-
-class Steps:
-    """Counts the callbacks that the loop runs, and acts after a certain one.
-
-    Every state in which a caller can find the pool lies between two of them.
-    """
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.actions: dict[int, Callable[[], object]] = {}  # by the number of callbacks still to run before each
-        run = asyncio.Handle._run  # type: ignore[attr-defined]
-
-        def run_and_act(handle: asyncio.Handle) -> None:
-            run(handle)
-            if self.actions:
-                actions, self.actions = self.actions, {}
-                for left, action in actions.items():
-                    if left:
-                        self.actions[left - 1] = action
-                    else:
-                        action()
-
-        monkeypatch.setattr(asyncio.Handle, "_run", run_and_act)
-
-
-@pytest.fixture
-def steps(monkeypatch: pytest.MonkeyPatch) -> Steps:
-    return Steps(monkeypatch)
-
-
-class Server:
-    """Where requests go: a pool for it, and its URL."""
-
-    def __init__(self, make_pool: Callable[[], ConnectionPool], url: str) -> None:
-        self.make_pool = make_pool
-        self.url = url
-
-
-def answer_at_length(peer: AutoPeer) -> None:
-    peer.answer(CONTENT)
-
-
-LIMITS = PoolLimits(hard_limit=1)
-
-
-@asynccontextmanager
-async def serving(link: str, tls: TLSFiles) -> AsyncIterator[Server]:
-    def make() -> AutoPeer:
-        return AutoPeer(respond=answer_at_length)
-
-    if link == "memory":
-        connector = MemoryConnector(make, segment=32)
-        yield Server(lambda: ConnectionPool(limits=LIMITS, connector=connector), "http://a/")
-        await connector.all_closed()
-        return
-    context: ssl.SSLContext | None = tls.server_context if link == "tls" else None
-    config = SSLConfig(verify=tls.client_context)  # shared, as are contexts of a program
-    server = await asyncio.get_running_loop().create_server(make, "127.0.0.1", 0, ssl=context)
-    port = server.sockets[0].getsockname()[1]
-    yield Server(lambda: ConnectionPool(config, limits=LIMITS), f"http{'s' if context else ''}://127.0.0.1:{port}/")
-    server.close()
+from tests.pool.peers import AutoPeer, RecordingHandler
+from tests.pool.steps import CONTENT, LIMITS, Server, Steps, serving
 
 
 class Bodies:
@@ -152,7 +83,7 @@ async def push(pool: ConnectionPool, url: str, bodies: Bodies) -> None:
     assert handler.content == CONTENT
 
 
-REQUESTS: dict[str, Callable[[ConnectionPool, str, Bodies], Awaitable[None]]] = {
+REQUESTS: dict[str, Callable[[ConnectionPool, str, Bodies], Coroutine[None, None, None]]] = {
     "get": get,
     "get streamed": get_streamed,
     "post streamed": post,
@@ -161,9 +92,7 @@ REQUESTS: dict[str, Callable[[ConnectionPool, str, Bodies], Awaitable[None]]] = 
 }
 
 
-async def attempt(
-    steps: Steps, server: Server, kind: str, *, warm: bool, queued: bool, how: str, after: int
-) -> bool:
+async def attempt(steps: Steps, server: Server, kind: str, *, warm: bool, queued: bool, how: str, after: int) -> bool:
     """Makes a request, ends it after some steps, and checks that nothing came of it; returns whether it was ended."""
     bodies = Bodies()
     pool = server.make_pool()
@@ -179,9 +108,13 @@ async def attempt(
 
     deadlines: list[asyncio.Timeout] = []
     task = asyncio.create_task(run())
-    loop = asyncio.get_running_loop()
+
+    def expire() -> None:
+        if deadlines and not task.done():
+            deadlines[0].reschedule(asyncio.get_running_loop().time())
+
     if how == "timeout":
-        steps.actions = {after: lambda: deadlines and deadlines[0].reschedule(loop.time())}
+        steps.actions = {after: expire}
     else:
         steps.actions = {after: task.cancel}
         if how == "cancelled twice":
@@ -234,6 +167,41 @@ async def test_a_request_ended_at_any_step_on_sockets_leaves_the_pool_in_order(
         assert after > 5
 
 
+@pytest.mark.parametrize("warm", [False, True], ids=["cold", "warm"])
+@pytest.mark.parametrize("stream", [False, True])
+async def test_an_upgrade_cancelled_at_any_step_leaves_the_pool_in_order(
+    steps: Steps, warm: bool, stream: bool
+) -> None:
+    def respond(peer: AutoPeer) -> None:
+        if any(name == b"upgrade" for name, _ in peer.requests[-1].headers):
+            peer.transport.write(b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n")
+        else:
+            peer.answer()
+
+    connector = MemoryConnector(lambda: AutoPeer(respond=respond), segment=32)
+    after, acted = 0, True
+    while acted:
+        pool = ConnectionPool(limits=LIMITS, connector=connector)
+        if warm:
+            await pool.request("GET", "http://a/")
+        headers = [("connection", "upgrade"), ("upgrade", "x")]
+        task = asyncio.create_task(pool.request("GET", "http://a/", headers, stream=stream))
+        steps.actions = {after: task.cancel}
+        await asyncio.wait([task])
+        acted = not steps.actions
+        steps.actions = {}
+        check_books(pool)
+        if not task.cancelled():
+            upgraded = task.result().upgraded
+            assert upgraded is not None
+            upgraded.close()
+        assert (await pool.request("GET", "http://a/")).body == b"ok"
+        await pool.close()
+        check_empty(pool)
+        after += 1
+    assert after > 5
+
+
 @pytest.mark.parametrize("force", [False, True])
 @pytest.mark.parametrize("kind", REQUESTS)
 async def test_a_pool_closed_at_any_step_is_empty_in_the_end(
@@ -246,7 +214,11 @@ async def test_a_pool_closed_at_any_step_is_empty_in_the_end(
             first = asyncio.create_task(REQUESTS[kind](pool, server.url, bodies))
             second = asyncio.create_task(REQUESTS[kind](pool, server.url, bodies))
             closing: list[asyncio.Task[None]] = []
-            steps.actions = {after: lambda pool=pool: closing.append(asyncio.create_task(pool.close(force=force)))}  # type: ignore[misc]
+
+            def close(pool: ConnectionPool, closing: list[asyncio.Task[None]]) -> None:
+                closing.append(asyncio.create_task(pool.close(force=force)))
+
+            steps.actions = {after: functools.partial(close, pool, closing)}
             results = await asyncio.gather(first, second, return_exceptions=True)
             completed = bool(steps.actions)
             steps.actions = {}
@@ -366,142 +338,3 @@ async def test_an_exchange_aborted_from_within_any_callback_leaves_the_pool_in_o
             assert pool.num_connections == pool.num_keepalive_connections == 1
             await pool.close()
             check_empty(pool)
-
-
-# Loss.
-
-FRAMINGS = {
-    "content-length": b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nabcdef",
-    "chunked": b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n3\r\ndef\r\n0\r\nx: y\r\n\r\n",
-    "close-delimited": b"HTTP/1.1 200 OK\r\n\r\nabcdef",
-    "interim first": b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nabcdef",
-}
-
-
-class CutPeer(AutoPeer):
-    """Sends the first bytes of a response to the request that asks for it, and cuts the connection."""
-
-    def __init__(self, arrivals: Arrivals, response: bytes, reset: bool) -> None:
-        super().__init__(arrivals, respond=CutPeer.cut)  # type: ignore[arg-type]
-        self.response = response
-        self.reset = reset
-
-    def cut(self) -> None:
-        if self.requests[-1].target != b"/cut" or self.arrivals.counts[b"1"] > 1:
-            self.answer()
-            return
-        self.transport.write(self.response)
-        if self.reset:
-            self.transport.reset()  # type: ignore[attr-defined]
-        else:
-            self.transport.close()
-
-
-@pytest.mark.parametrize("segment", [None, 1], ids=["whole", "bytewise"])
-@pytest.mark.parametrize("framing", FRAMINGS)
-@pytest.mark.parametrize("reset", [False, True], ids=["end", "reset"])
-@pytest.mark.parametrize("warm", [False, True], ids=["cold", "warm"])
-@pytest.mark.parametrize("method", ["GET", "POST"])
-async def test_a_connection_cut_after_any_byte_of_the_response_is_an_error_or_replaced(
-    method: str, warm: bool, reset: bool, framing: str, segment: int | None
-) -> None:
-    response = FRAMINGS[framing]
-    for count in range(len(response) + 1):
-        arrivals = Arrivals()
-        connector = MemoryConnector(
-            lambda: CutPeer(arrivals, response[:count], reset),  # noqa: B023  # used within this turn
-            segment=segment,
-        )
-        pool = ConnectionPool(limits=LIMITS, connector=connector)
-        if warm:
-            await pool.request("GET", "http://a/")
-        body: bytes | None = None
-        try:
-            body = (await pool.request(method, "http://a/cut", [("x-id", "1")], b"x" * (method == "POST"))).body
-        except (RemoteProtocolError, ReadError, WriteError) as exc:
-            assert exc.request_sent, count
-            assert exc.host == "a", count
-            assert exc.phase is not None, count
-        check_books(pool)
-        replayed = warm and method == "GET" and count == 0
-        ends_with_the_connection = framing == "close-delimited" and not reset and count > response.index(b"abcdef") - 1
-        if replayed:
-            assert body == b"ok", count
-        elif ends_with_the_connection:
-            assert body == response[response.index(b"abcdef") : count], count
-        elif count == len(response) and not (framing == "close-delimited" and reset):
-            assert body == b"abcdef", count
-        else:
-            assert body is None, count
-        assert arrivals.counts[b"1"] == 1 + replayed, count
-        assert (await pool.request("GET", "http://a/")).body == b"ok", count
-        await pool.close()
-        check_empty(pool)
-        assert connector.open_transports == []
-
-
-class DeafPeer(AutoPeer):
-    """Cuts the connection after some bytes of requests."""
-
-    left = 0
-    reset = False
-
-    def data_received(self, data: bytes) -> None:
-        if not self.left:
-            super().data_received(data)
-            return
-        self.left -= len(data)
-        if self.left <= 0:
-            self.left = -1
-            if self.reset:
-                self.transport.reset()  # type: ignore[attr-defined]
-            else:
-                self.transport.close()
-
-
-@pytest.mark.parametrize("reset", [False, True], ids=["end", "reset"])
-@pytest.mark.parametrize("warm", [False, True], ids=["cold", "warm"])
-@pytest.mark.parametrize("method", ["GET", "PUT", "POST"])
-async def test_a_connection_cut_after_any_byte_of_the_request_is_an_error_or_replaced(
-    method: str, warm: bool, reset: bool
-) -> None:
-    content = b"" if method == "GET" else b"something"
-
-    async def stream() -> AsyncIterator[bytes]:
-        for index in range(0, len(content), 4):
-            yield content[index : index + 4]
-            await asyncio.sleep(0)
-
-    # The size of the request, framing included, is what a peer that hears all of it receives.
-    connector = MemoryConnector(AutoPeer)
-    pool = ConnectionPool(connector=connector)
-    await pool.send(Request(method, "http://a/", [("accept-encoding", "identity")], stream if content else b""))
-    await pool.close()
-    for count in range(1, connector.peers[0].size + 1):
-        peers: list[DeafPeer] = []
-
-        def make() -> DeafPeer:
-            peer = DeafPeer()
-            peer.reset = reset
-            if not warm and not peers:  # noqa: B023  # used within this turn
-                peer.left = count  # noqa: B023
-            peers.append(peer)  # noqa: B023
-            return peer
-
-        cut = MemoryConnector(make, segment=1)
-        pool = ConnectionPool(limits=LIMITS, connector=cut)
-        if warm:
-            await pool.request("GET", "http://a/")
-            peers[0].left = count
-        request = Request(method, "http://a/", [("accept-encoding", "identity")], stream if content else b"")
-        body: bytes | None = None
-        try:
-            body = (await pool.send(request)).body
-        except HTTPCoreError as exc:
-            assert isinstance(exc, (RemoteProtocolError, ReadError, WriteError)), count
-            assert exc.request_sent, count
-        check_books(pool)
-        assert (body == b"ok") == (warm and method != "POST"), (count, body)
-        assert (await pool.request("GET", "http://a/")).body == b"ok", count
-        await pool.close()
-        check_empty(pool)

@@ -14,23 +14,9 @@ from httpcore.exceptions import Phase
 from httpcore.headers import Headers
 from httpcore.pool.waiters import OVERTAKE_LIMIT
 from httpcore.testing import HTTP11Peer, MemoryConnector
-from tests.clock import Clock, turns
+from tests.clock import Clock, turns, until
 from tests.pool.conftest import Send, Watch
-from tests.pool.peers import AutoPeer, RecordingHandler, auto_connector
-
-
-@pytest.fixture
-def connector() -> MemoryConnector[HTTP11Peer]:
-    return MemoryConnector(HTTP11Peer)
-
-
-async def answer(connector: MemoryConnector[HTTP11Peer], index: int, headers=()) -> str:
-    """Answers the next request on a connection, and returns its target."""
-    request, _ = await connector.peers[index].receive_request()
-    connector.peers[index].send_response(200, headers, b"ok")
-    await turns()
-    return request.target.decode()
-
+from tests.pool.peers import AutoPeer, RecordingHandler, answer, auto_connector
 
 # Limits of time and number.
 
@@ -123,7 +109,7 @@ async def test_one_request_more_than_max_waiters_fails_at_once(
     refused = [send(pool), send(pool, "http://b/")]
     for handler in refused:
         assert isinstance(handler.error, PoolTimeout)
-        assert f"too many requests wait already: 1 connections (limit 1, per origin None)" in str(handler.error)
+        assert "too many requests wait already: 1 connections (limit 1, per origin None)" in str(handler.error)
     await turns()
     for handler in handlers:
         await answer(connector, 0)
@@ -292,6 +278,25 @@ async def test_waiters_behind_one_that_was_granted_a_place_still_get_theirs(watc
         assert handler.completed
 
 
+async def test_a_place_goes_to_who_has_waited_longest_also_if_its_origin_was_full_until_now(
+    watched: Watch, send: Send, connector: MemoryConnector[HTTP11Peer]
+) -> None:
+    pool = watched(ConnectionPool(limits=PoolLimits(hard_limit=2, per_origin_limit=1), connector=connector))
+    send(pool, "http://x/")
+    send(pool, "http://w/")
+    older = send(pool, "http://x/")
+    younger = send(pool, "http://y/")
+    await turns()
+    await answer(connector, 0, [("connection", "close")])
+    assert (older.started, younger.started) == (True, False)
+    await answer(connector, 1)
+    assert younger.started
+    for index in (2, 3):
+        await answer(connector, index)
+    assert older.completed
+    assert younger.completed
+
+
 # Cost.
 
 
@@ -337,8 +342,7 @@ async def calls_for_some_requests(waiters: int) -> int:
     await handlers[4].until_ended()
     start, counter = served, CallCounter()
     with counter:
-        while served < start + 30:
-            await asyncio.sleep(0)
+        await until(lambda: served >= start + 30)
     await pool.close(force=True)
     return counter.calls
 

@@ -1,4 +1,4 @@
-"""What the tests of this folder drive a protocol with: a handler that checks its callbacks, and a client with a peer."""
+"""What these tests drive a protocol with: a handler that checks its callbacks, a client with a peer, a clock."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from httpcore.handlers import Exchange, ResponseHandler, ResponseHead
 from httpcore.headers import Headers
 from httpcore.protocols import HTTP11Protocol
 from httpcore.request import Request
-from httpcore.testing import MemoryTransport, ScriptedPeer, memory_link
+from httpcore.testing import ScriptedPeer, memory_link
 from httpcore.testing.changes import Changes
 from httpcore.trace import TraceHook
 from httpcore.upgraded import UpgradedStream
@@ -152,9 +152,7 @@ class Client:
         self.protocol = HTTP11Protocol()
         self.peer = ScriptedPeer(close_on_eof=True)
         self.recorders: list[Recorder] = []
-        self.transport, self.peer_transport = memory_link(
-            self.protocol, self.peer, segment=segment, capacity=capacity
-        )
+        self.transport, self.peer_transport = memory_link(self.protocol, self.peer, segment=segment, capacity=capacity)
 
     def dispatch(
         self,
@@ -194,7 +192,8 @@ class Client:
         """Closes both ends, and checks what every recorder heard."""
         for transport in (self.transport, self.peer_transport):
             transport.abort()
-        await closed(self.transport, self.peer_transport)
+        await self.protocol.wait_closed()
+        await self.peer.closed()
         assert self.protocol.closed
         assert self.protocol.in_flight == self.protocol.available == 0
         for recorder in self.recorders:
@@ -203,12 +202,6 @@ class Client:
             assert [name for name in recorder.names if name in ("complete", "failed")] == recorder.names[-1:]
             assert recorder.exchange.ended
             assert type(recorder.error).__module__.partition(".")[0] not in ("h11", "ssl")
-
-
-async def closed(*transports: MemoryTransport) -> None:
-    """Lets the loop turn until the transports have had their `connection_lost`."""
-    while not all(transport.is_closed() for transport in transports):
-        await asyncio.sleep(0)
 
 
 def response(*fields: bytes, body: bytes = b"", status: bytes = b"200 OK", version: bytes = b"HTTP/1.1") -> bytes:

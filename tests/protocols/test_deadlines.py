@@ -72,14 +72,15 @@ async def test_can_be_armed_again_after_it_fired(clock, deadline, fired):
 
 async def test_can_be_armed_by_its_own_callback(clock):
     fired: list[float] = []
+    own: list[Deadline] = []
 
     def callback() -> None:
         fired.append(clock.now)
         if len(fired) < 3:
-            deadline.arm(clock.now + 5)
+            own[0].arm(clock.now + 5)
 
-    deadline = Deadline(asyncio.get_running_loop(), callback)
-    deadline.arm(1005.0)
+    own.append(Deadline(asyncio.get_running_loop(), callback))
+    own[0].arm(1005.0)
     await asyncio.sleep(60)
     assert fired == [1005.0, 1010.0, 1015.0]
 

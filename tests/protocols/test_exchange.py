@@ -21,7 +21,7 @@ from httpcore.exceptions import (
 from httpcore.handlers import ResponseHandler
 from httpcore.protocols import HTTP11Protocol, HTTPExchange
 from httpcore.request import PUSHED, Request
-from tests.protocols.recording import NO_TIMEOUT, URL, Recorder, response
+from tests.protocols.recording import NO_TIMEOUT, URL, Client, Recorder, response
 
 OK = response(b"Content-Length: 2", body=b"ok")
 
@@ -208,7 +208,7 @@ class TestTrace:
 class TestReplay:
     """What a pool does with an exchange whose connection died: here by hand."""
 
-    async def replayed(self, connect, request: Request, *, until: bytes) -> tuple[Recorder, object]:
+    async def replayed(self, connect, request: Request, *, until: bytes) -> tuple[Recorder, Client]:
         first, second = await connect(), await connect()
         recorder = Recorder()
         exchange = make(request, recorder)
@@ -294,7 +294,12 @@ class TestReplay:
         asked: list[HTTPCoreError] = []
         recorder = Recorder()
         exchange = make(recorder=recorder)
-        exchange.replay = lambda failed, error: bool(asked.append(error))
+
+        def refuse(failed: HTTPExchange, error: HTTPCoreError) -> bool:
+            asked.append(error)
+            return False
+
+        exchange.replay = refuse
         client.protocol.start(exchange)
         client.recorders.append(recorder)
         client.peer.send(b"\r\n\r\n")

@@ -1,4 +1,4 @@
-"""What the path of a plain request may cost: frames for each chunk, tasks and timers for each request (DESIGN 6, 10)."""
+"""What a plain request may cost: frames for each chunk, tasks and timers for each request (DESIGN 6)."""
 
 from __future__ import annotations
 
@@ -77,6 +77,23 @@ async def test_a_chunk_enters_at_most_four_frames(client, framing, timeout):
     recorder.exchange.abort()
 
 
+@pytest.mark.parametrize("framing", ["length", "chunks", "until the end"])
+async def test_a_chunk_enters_at_most_four_frames_when_somebody_waits_for_it(client, framing):
+    head, piece = pieces(framing)
+    recorder = client.dispatch(None, Queueing(), timeout=TimeoutConfig(5))
+    client.peer.send(head)
+    await recorder.until("response")
+    protocol, queue = client.protocol, recorder.queue
+    for _ in range(CHUNKS):
+        reader = asyncio.ensure_future(queue.get())
+        await asyncio.sleep(0)
+        with Frames() as frames:
+            protocol.data_received(piece)
+        assert 0 < frames.entered.total() <= 4, frames.entered
+        assert await reader == b"x" * 1000
+    recorder.exchange.abort()
+
+
 @pytest.mark.parametrize("method", ["GET", "POST"])
 async def test_a_plain_request_makes_no_task_and_no_timer(client, clock, method):
     """The first on a connection makes the one timer of its read deadline."""
@@ -90,6 +107,7 @@ async def test_a_plain_request_makes_no_task_and_no_timer(client, clock, method)
     await client.answer(response(b"Content-Length: 0"), timeout=timeout)
     timers = clock.timers
     asyncio.get_running_loop().set_task_factory(factory)
+    recorder = Recorder()
     for _ in range(10):
         request = Request(method, URL, body=b"" if method == "GET" else b"x" * 60_000)
         recorder = client.dispatch(request, timeout=timeout)
@@ -120,7 +138,10 @@ async def test_an_exchange_leaves_no_cycle_behind(client):
     gc.collect()
     gc.disable()
     try:
-        for transcript in (response(b"Content-Length: 2", body=b"ok"), response(b"Transfer-Encoding: chunked") + b"0\r\n\r\n"):
+        for transcript in (
+            response(b"Content-Length: 2", body=b"ok"),
+            response(b"Transfer-Encoding: chunked") + b"0\r\n\r\n",
+        ):
             recorder = await client.answer(transcript)
             handler = weakref.ref(recorder)
             assert recorder.exchange.ended

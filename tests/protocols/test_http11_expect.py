@@ -25,7 +25,7 @@ async def chunks():
 
 
 async def nothing():
-    for part in ():
+    for part in list[bytes]():
         yield part
 
 
@@ -217,3 +217,20 @@ async def test_full_transport_keeps_who_pushes_waiting_after_100(connect):
     recorder.exchange.write_eof()
     client.peer.send(OK)
     await recorder.end()
+
+
+async def test_transport_that_fills_after_the_exchange_ended_holds_up_the_next(connect):
+    """100 and the final response in one segment: the body is handed over as the exchange ends."""
+    client = await connect(capacity=1000)
+    client.peer.pause()
+    client.transport.set_write_buffer_limits(high=1000)
+    recorder = client.dispatch(Request("POST", URL, {"Expect": "100-continue"}, bytes(50_000)))
+    client.peer.send(CONTINUE + OK)
+    await recorder.end()
+    assert recorder.names[-1] == "complete"
+    assert client.protocol.available == 1
+    again = client.dispatch(Request("POST", URL, body=PUSHED))
+    assert again.writing_paused
+    client.peer.resume()
+    await again.until("resume_writing")
+    again.exchange.abort()

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import socket
+from typing import ClassVar
 
 import pytest
 
 from httpcore.config import TimeoutConfig
 from httpcore.exceptions import (
-    HTTPCoreError,
+    LocalProtocolError,
     Phase,
     ReadError,
     ReadTimeout,
@@ -16,6 +19,8 @@ from httpcore.exceptions import (
     ResponseClosed,
     WriteError,
 )
+from httpcore.protocols import HTTP11Protocol
+from httpcore.protocols.h11_codec import H11Codec
 from httpcore.request import PUSHED, Request
 from tests.protocols.recording import URL, Recorder, response
 
@@ -117,7 +122,7 @@ async def test_complete_response_survives_a_reset_behind_it(cut_client):
 class TestHandlersThatRaise:
     """What a handler raises fails its own exchange, and never leaves the protocol."""
 
-    ERRORS = [ValueError("from the handler"), asyncio.CancelledError(), ReadTimeout("of its own")]
+    ERRORS: ClassVar = [ValueError("from the handler"), asyncio.CancelledError(), ReadTimeout("of its own")]
 
     @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
     @pytest.mark.parametrize("name", ["started", "informational", "response", "data"])
@@ -133,6 +138,43 @@ class TestHandlersThatRaise:
         await cut_client.peer.closed()
         assert cut_client.protocol.close_reason == "its exchange failed"
         assert reported == []
+
+    @pytest.mark.parametrize("name", ["started", "informational", "response", "data"])
+    async def test_after_it_aborted(self, cut_client, reported, name):
+        """The exchange is over then, so what is raised has to go elsewhere, and not be lost."""
+        error = ValueError("from the handler")
+        recorder = Recorder()
+
+        def abort_and_fail() -> None:
+            recorder.exchange.abort()
+            raise error
+
+        cut_client.dispatch(None, recorder.on(name, abort_and_fail))
+        cut_client.peer.send(TRANSCRIPT)
+        await recorder.end()
+        await cut_client.peer.closed()
+        assert type(recorder.error) is ResponseClosed
+        assert reported == [error]
+
+    @pytest.mark.parametrize("name", ["upgraded", "pause_writing"])
+    async def test_after_it_aborted_in_other_callbacks(self, client, reported, name):
+        error = ValueError("from the handler")
+        recorder = Recorder()
+
+        def abort_and_fail() -> None:
+            recorder.exchange.abort()
+            raise error
+
+        recorder.on(name, abort_and_fail)
+        if name == "upgraded":
+            client.dispatch(Request("CONNECT", "http://proxy", target="example.org:443"), recorder)
+            client.peer.send(response())
+        else:
+            client.dispatch(Request("POST", URL, {"Expect": "100-continue"}, PUSHED), recorder)
+        await recorder.end()
+        await client.peer.closed()
+        assert type(recorder.error) is ResponseClosed
+        assert reported == [error]
 
     @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
     async def test_in_response_complete(self, cut_client, reported, error):
@@ -167,115 +209,76 @@ class TestHandlersThatRaise:
         await client.protocol.wait_closed()
 
 
-ABORTS = {
-    "without an error": lambda exchange: exchange.abort(),
-    "with an error": lambda exchange: exchange.abort(KeyError("of one's own")),
-    "twice": lambda exchange: (exchange.abort(), exchange.abort(ValueError())),
-}
+async def test_calls_when_the_connection_has_let_go_already_are_ignored(client):
+    """The owner, and so any handler, hears of a free connection before the exchange's own handler hears of its end."""
+    recorder = client.dispatch(Request("POST", URL, body=PUSHED))
+
+    def call(protocol) -> None:
+        protocol.on_change = None
+        recorder.exchange.write(b"late")
+        recorder.exchange.write_eof()
+        recorder.exchange.pause_reading()
+        recorder.exchange.resume_reading()
+
+    client.protocol.on_change = call
+    client.peer.send(response(CL2, body=b"ok", status=b"413 No"))
+    await recorder.end()
+    assert recorder.names[-1] == "complete"
+    await client.peer.closed()
+    assert b"late" not in client.peer.received
 
 
-class TestAbort:
-    """Ends the exchange at once, wherever it stands."""
+async def test_write_to_a_transport_that_somebody_else_closed_is_dropped(client):
+    recorder = client.dispatch(Request("POST", URL, body=PUSHED))
+    await client.peer.receive_until(b"\r\n\r\n")
+    client.transport.close()
+    recorder.exchange.write(b"late")
+    await recorder.end()
+    assert type(recorder.error) is RemoteProtocolError
+    await client.peer.closed()
+    assert b"late" not in client.peer.received
 
-    def check(self, client, recorder: Recorder, how: str) -> None:
-        assert type(recorder.error) is (KeyError if how == "with an error" else ResponseClosed)
-        assert recorder.names[-1] == "failed"
-        assert client.protocol.closing
-        assert client.protocol.in_flight == 0
 
-    @pytest.mark.parametrize("how", ABORTS)
-    @pytest.mark.parametrize("name", ["started", "informational", "response", "data"])
-    async def test_in_a_callback(self, cut_client, name, how):
+class Refusing(H11Codec):
+    """A codec that finds something wrong with every request."""
+
+    def send_head(self, request: Request, *, without_body: bool = False) -> bytes:
+        raise LocalProtocolError("not on this wire")
+
+
+@pytest.mark.parametrize("body", [b"", PUSHED])
+async def test_codec_that_refuses_the_request_fails_it_before_a_byte_is_sent(client, body):
+    client.protocol._make_codec = Refusing
+    recorder = client.dispatch(Request("POST", URL, body=body))
+    assert type(recorder.error) is LocalProtocolError
+    assert recorder.error.request_sent is False
+    await client.peer.closed()
+    assert client.peer.received == b""
+
+
+class OwnTransport(asyncio.Transport):
+    """A transport over a socket that somebody else has."""
+
+    def is_closing(self) -> bool:
+        return False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        pass
+
+
+async def test_break_with_nothing_left_to_read_is_an_error(clock):
+    """ETIMEDOUT and the like: the socket is as it was, and has nothing."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        protocol = HTTP11Protocol()
+        protocol.connection_made(OwnTransport({"socket": ours}))
         recorder = Recorder()
-        cut_client.dispatch(None, recorder.on(name, lambda: ABORTS[how](recorder.exchange)))
-        cut_client.peer.send(TRANSCRIPT)
-        await recorder.end()
-        assert recorder.names[-2:] == [name, "failed"]
-        self.check(cut_client, recorder, how)
-        await cut_client.peer.closed()
-        if name == "started":
-            assert cut_client.peer.received == b""
-
-    @pytest.mark.parametrize("how", ABORTS)
-    async def test_in_the_last_callback_is_ignored(self, client, how):
-        recorder = Recorder()
-        client.dispatch(None, recorder.on("complete", lambda: ABORTS[how](recorder.exchange)))
-        client.peer.send(TRANSCRIPT)
-        await recorder.end()
-        assert recorder.names[-1] == "complete"
-        assert client.protocol.available == 1
-        failed = client.dispatch(None, Recorder().on("failed", lambda: failed.exchange.abort()))
-        failed.exchange.abort()
-        assert failed.names == ["started", "failed"]
-
-    @pytest.mark.parametrize("how", ABORTS)
-    async def test_at_every_byte_of_the_response(self, connect, how):
-        for count in range(len(TRANSCRIPT)):
-            client = await connect()
-            recorder = client.dispatch()
-            client.peer.send(TRANSCRIPT[:count])
-            await asyncio.sleep(1)
-            ABORTS[how](recorder.exchange)
-            self.check(client, recorder, how)
-            await client.peer.closed()
-
-    @pytest.mark.parametrize("how", ABORTS)
-    @pytest.mark.parametrize("method", ["POST", "GET"])
-    async def test_in_every_state_of_sending(self, connect, method, how):
-        for writes in range(4):
-            client = await connect()
-            recorder = client.dispatch(Request(method, URL, body=PUSHED))
-            for _ in range(writes):
-                recorder.exchange.write(b"a")
-            ABORTS[how](recorder.exchange)
-            self.check(client, recorder, how)
-            if writes == 0 and method == "GET":
-                assert isinstance(recorder.error, KeyError) or recorder.error.request_sent is False
-            await client.peer.closed()
-            assert not client.peer.received.endswith(b"0\r\n\r\n")
-
-    async def test_while_a_body_is_awaited(self, client):
-        async def body():
-            await asyncio.Event().wait()
-            yield b""
-
-        recorder = client.dispatch(Request("POST", URL, body=body()))
-        await asyncio.sleep(1)
-        recorder.exchange.abort()
-        assert type(recorder.error) is ResponseClosed
-        await client.peer.closed()
-
-    async def test_drops_what_the_server_has_not_taken(self, connect):
-        client = await connect(capacity=1000)
-        client.peer.pause()
-        recorder = client.dispatch(Request("POST", URL, body=PUSHED))
-        recorder.exchange.write(bytes(50_000))
-        assert client.transport.get_write_buffer_size() > 40_000
-        recorder.exchange.abort()
-        assert client.transport.get_write_buffer_size() == 0
-        await client.protocol.wait_closed()
-
-    async def test_of_an_error_of_the_library_adds_what_the_exchange_did(self, client):
-        recorder = client.dispatch()
-        recorder.exchange.abort(HTTPCoreError("enough"))
-        assert str(recorder.error) == "enough (example.org:80, waiting for the response head)"
-
-    async def test_in_another_exchanges_start_leaves_the_ended_one_alone(self, client):
-        """The owner gives the connection on before the handler hears of the end; that handler may do anything."""
-        first = client.dispatch()
-        second = Recorder().on("started", lambda: first.exchange.abort())
-
-        def give_on(protocol) -> None:
-            protocol.on_change = None
-            client.dispatch(None, second)
-
-        client.protocol.on_change = give_on
-        client.peer.send(response(CL2, body=b"ok"))
-        await first.end()
-        assert type(first.error) is ResponseClosed
-        client.peer.send(response(CL2, body=b"ok"))
-        await second.end()
-        assert second.names[-1] == "complete"
+        protocol.dispatch(Request("GET", URL), recorder)
+        error = TimeoutError(errno.ETIMEDOUT, "Connection timed out")
+        protocol.connection_lost(error)
+        assert type(recorder.error) is ReadError
+        assert recorder.error.__cause__ is error
+        await protocol.wait_closed()
 
 
 async def test_owner_that_raises_fails_the_exchange_that_was_ending(client):

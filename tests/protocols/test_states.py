@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import pytest
 
@@ -49,7 +50,7 @@ ACTIVE    LOST     CLOSED
 UPGRADED  LOST     CLOSED
 CLOSING   LOST     CLOSED
 """
-MACHINES = {
+MACHINES: dict[str, tuple[Any, Any, Any, str]] = {
     "send": (SEND, SendState, SendEvent, SEND_ARROWS),
     "receive": (RECEIVE, ReceiveState, ReceiveEvent, RECEIVE_ARROWS),
     "connection": (CONNECTION, ConnectionState, ConnectionEvent, CONNECTION_ARROWS),

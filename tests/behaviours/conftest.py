@@ -1,0 +1,26 @@
+"""The `server` fixture, which is every way to a server in turn."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+import httpcore
+from tests.behaviours.ways import WAYS, Server
+from tests.conftest import TLSFiles
+
+
+@pytest_asyncio.fixture(params=list(WAYS))
+async def server(request: pytest.FixtureRequest, tls: TLSFiles) -> AsyncIterator[Server]:
+    async with WAYS[request.param](tls, request.getfixturevalue) as opened:
+        yield opened
+
+
+@pytest_asyncio.fixture
+async def http(server: Server) -> AsyncIterator[httpcore.ConnectionPool]:
+    """A pool that takes the way, closed at the end, when its books have to balance."""
+    async with server.pool() as pool:
+        yield pool
+    assert pool.num_connections == 0

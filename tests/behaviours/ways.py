@@ -1,0 +1,84 @@
+"""The ways to reach a server: what a client can do must not depend on which one it takes.
+
+A new way (another HTTP version, a proxy in between) is one more entry in `WAYS`, and a function that opens it; every
+test of this folder then runs over it too. All of them lead to `tests/origin_app.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+import httpcore
+from tests.asgi_server import asgi_server
+from tests.conftest import TLSFiles
+from tests.origin_app import app
+
+Fixture = Callable[[str], Any]  # gives a fixture of tests/servers.py, whose server is started when first asked for
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that is there for one test.
+
+    Attributes:
+        url: what a path of the origin's is put behind.
+        pool_arguments: what a pool needs to take this way.
+        http_version: what its responses say.
+        multiplexed: whether one connection carries many exchanges at once.
+    """
+
+    url: str
+    pool_arguments: dict[str, Any] = field(default_factory=dict)
+    http_version: bytes = b"HTTP/1.1"
+    multiplexed: bool = False
+
+    def pool(self, **arguments: Any) -> httpcore.ConnectionPool:
+        """Returns a new pool that takes this way."""
+        return httpcore.ConnectionPool(**{**self.pool_arguments, **arguments})
+
+
+@asynccontextmanager
+async def _h1(tls: TLSFiles, fixture: Fixture) -> AsyncIterator[Server]:
+    async with asgi_server(app) as origin:
+        yield Server(origin.url)
+
+
+@asynccontextmanager
+async def _h1_tls(tls: TLSFiles, fixture: Fixture) -> AsyncIterator[Server]:
+    async with asgi_server(app, tls.server_context) as origin:
+        yield Server(origin.url, {"ssl": httpcore.SSLConfig(verify=tls.ca_path)})
+
+
+@asynccontextmanager
+async def _uvicorn(tls: TLSFiles, fixture: Fixture) -> AsyncIterator[Server]:
+    yield Server(fixture("origin_app_url"))
+
+
+@asynccontextmanager
+async def _nginx(tls: TLSFiles, fixture: Fixture) -> AsyncIterator[Server]:
+    yield Server(fixture("nginx").url + "/app")
+
+
+@asynccontextmanager
+async def _nginx_tls(tls: TLSFiles, fixture: Fixture) -> AsyncIterator[Server]:
+    yield Server(fixture("nginx").tls_url + "/app", {"ssl": httpcore.SSLConfig(verify=tls.ca_path)})
+
+
+WAYS: dict[str, Callable[[TLSFiles, Fixture], AbstractAsyncContextManager[Server]]] = {
+    "h1": _h1,
+    "h1+tls": _h1_tls,
+    "uvicorn": _uvicorn,
+    "nginx": _nginx,
+    "nginx+tls": _nginx_tls,
+}
+
+# uvicorn sends neither interim responses of an app's nor trailers.
+extended = pytest.mark.parametrize("server", ["h1", "h1+tls"], indirect=True)
+# nginx answers Expect itself, holds a refusal back until it has the request's body, and stops taking that body when
+# the response that comes meanwhile does not fit its buffers.
+duplex = pytest.mark.parametrize("server", ["h1", "h1+tls", "uvicorn"], indirect=True)
