@@ -21,11 +21,19 @@ RESULTS = Path(__file__).parent / "results"
 
 @dataclass(frozen=True)
 class Sample:
-    """One client on one case, once. `cpu_seconds` is user and system time of the client's process."""
+    """One client on one case, once.
+
+    Attributes:
+        requests: how many were measured.
+        cpu_seconds: user and system time of the client's process.
+        wall_seconds: how long it took.
+        page_faults: minor ones; two for each request is malloc's doing, see README.md.
+    """
 
     requests: int
     cpu_seconds: float
     wall_seconds: float
+    page_faults: int
 
 
 Samples: TypeAlias = Mapping[tuple[str, str], Sequence[Sample]]
@@ -113,7 +121,7 @@ def write(
             "cpu_us_per_request": round(_median(samples[case.key, peer.key], _cpu), 2),
             "requests_per_second": round(_median(samples[case.key, peer.key], _rate), 2),
             "samples": [
-                [sample.requests, round(sample.cpu_seconds, 4), round(sample.wall_seconds, 4)]
+                [sample.requests, round(sample.cpu_seconds, 4), round(sample.wall_seconds, 4), sample.page_faults]
                 for sample in samples[case.key, peer.key]
             ],
         }
@@ -121,7 +129,7 @@ def write(
         for peer in peers
         if (case.key, peer.key) in samples
     ]
-    fields = ["requests", "cpu_seconds", "wall_seconds"]
+    fields = ["requests", "cpu_seconds", "wall_seconds", "page_faults"]
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "latest.md").write_text(table)
     document = {"about": about, "sample_fields": fields, "results": entries}

@@ -360,9 +360,10 @@ class ResponseCollector(ResponseHandler):
         future = self.future
         assert exchange is not None
         assert future is not None
-        self.future = None
         if not future.done():  # by the cancellation of who waited, who is about to abort the exchange
+            # This may raise, for what the head says of the content; exchange_failed then needs the future.
             future.set_result(Response._received(head, self, exchange))
+        self.future = None
 
     def connection_upgraded(self, stream: UpgradedStream) -> None:
         """Keeps the stream for `Response.upgraded`."""

@@ -181,8 +181,7 @@ class UpgradedStream:
             error.__cause__ = exc
             self._queue.fail(error)
         self._writable.set()
-        if not self._closed.done():
-            self._closed.set_result(None)
+        self._closed.set_result(None)
         if self._attached is not None:
             self._attached.connection_lost(exc)
 
@@ -190,8 +189,7 @@ class UpgradedStream:
         return self._error if isinstance(self._error, Exception) else None
 
     def _pause(self) -> None:
-        if self._attached is None and not self._lost:
-            self._transport.pause_reading()
+        self._transport.pause_reading()
 
     def _resume(self) -> None:
         if not self._lost:

@@ -171,8 +171,13 @@ async def test_stream_of_no_chunks_and_of_empty_ones() -> None:
     ]
 
 
-async def test_fast_iterable_lets_others_run() -> None:
-    request = Request("POST", HTTP, body=(bytes(65536) for _ in range(64)))
+@pytest.mark.parametrize("asynchronous", [False, True])
+async def test_stream_that_never_waits_lets_others_run(asynchronous: bool) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(64):
+            yield bytes(65536)
+
+    request = Request("POST", HTTP, body=chunks() if asynchronous else (bytes(65536) for _ in range(64)))
     turns = 0
 
     async def count() -> None:

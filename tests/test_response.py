@@ -656,3 +656,14 @@ async def test_cancelled_request_leaves_no_connection(exchanged: Exchanged) -> N
     with pytest.raises(asyncio.CancelledError):
         await asking
     await assert_connection_gone(exchanged, peer)
+
+
+async def test_head_that_comes_as_the_request_is_cancelled_finds_nobody(exchanged: Exchanged) -> None:
+    asking = asyncio.create_task(exchanged.pool.request("GET", URL))
+    peer = await exchanged.connector.accept()
+    await peer.receive_request()
+    peer.send_event(h11.Response(status_code=200, headers=[("content-length", "10")]))
+    asking.cancel()  # the head is read before the task hears of it
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    await assert_connection_gone(exchanged, peer)

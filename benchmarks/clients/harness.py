@@ -20,6 +20,7 @@ import asyncio
 import gc
 import importlib
 import json
+import resource
 import time
 from collections.abc import AsyncIterator
 from functools import partial
@@ -43,7 +44,8 @@ class Meter:
         self._measuring = False
         self._until = time.perf_counter() + WARM_UP_SECONDS
         self._wall = self._cpu = 0.0
-        self.requests = 0
+        self._faults = 0
+        self.requests = self.page_faults = 0
         self.wall = self.cpu = 0.0
 
     def tick(self) -> None:
@@ -56,12 +58,14 @@ class Meter:
             gc.collect()  # what the warm-up left is nobody's fault
             self._measuring = True
             self._left = self._count
+            self._faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
             self._wall, self._cpu = time.perf_counter(), time.process_time()
             self._until = self._wall + self._seconds
         elif not self.done.is_set():
             self.requests = self._count - self._left
             self.cpu = time.process_time() - self._cpu  # user and system, of all threads
             self.wall = now - self._wall
+            self.page_faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - self._faults
             self.done.set()
 
 
@@ -72,7 +76,7 @@ async def chunks(size: int) -> AsyncIterator[bytes]:
 
 
 async def run(options: argparse.Namespace) -> dict[str, float]:
-    """Runs the case; returns requests, and seconds of CPU and of the clock."""
+    """Runs the case; returns requests, seconds of CPU and of the clock, and page faults."""
     module = importlib.import_module(options.client)
     function = getattr(module, options.what)
     async with module.open_client(options.connections) as client:
@@ -97,7 +101,12 @@ async def run(options: argparse.Namespace) -> dict[str, float]:
         await asyncio.gather(*tasks, return_exceptions=True)
         for task in finished:
             task.result()  # raises what a request raised
-    return {"requests": meter.requests, "cpu_seconds": meter.cpu, "wall_seconds": meter.wall}
+    return {
+        "requests": meter.requests,
+        "cpu_seconds": meter.cpu,
+        "wall_seconds": meter.wall,
+        "page_faults": meter.page_faults,
+    }
 
 
 def main() -> None:

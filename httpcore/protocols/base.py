@@ -45,6 +45,7 @@ class HTTPProtocol(asyncio.Protocol, Carrier, ABC):
             of the exchange that changed it. Assigned by the owner; `None` calls nothing.
         info: the connection's facts; from `connection_made` on.
         keep_alive_hint: seconds for which the server says that it keeps an idle connection, `None` if it does not say.
+        connected: whether `connection_made` was called, ever.
         close_reason: why it is closing or closed, in words; "" while it is not.
     """
 
@@ -53,6 +54,7 @@ class HTTPProtocol(asyncio.Protocol, Carrier, ABC):
         self.keep_alive_hint: float | None = None
         self.close_reason = ""
         self.info = ConnectionInfo(next(_connection_ids), None, None, None)
+        self.connected = False
         self._carried = 0  # exchanges started, ever
         self._transport: asyncio.Transport
         self._loop: asyncio.AbstractEventLoop
@@ -158,6 +160,7 @@ class HTTPProtocol(asyncio.Protocol, Carrier, ABC):
         transport = cast("asyncio.Transport", transport)  # uvloop's do not derive from it
         self._transport = transport
         self._loop = asyncio.get_running_loop()
+        self.connected = True
         self._closed = self._loop.create_future()
         self._read_gate = ReadGate(transport)
         self._write_gate = WriteGate(transport)

@@ -61,7 +61,7 @@ class HTTP11Protocol(HTTPProtocol):
 
     @property
     def available(self) -> int:
-        return 1 if self.state == ConnectionState.IDLE else 0
+        return 1 if self.state == ConnectionState.IDLE and self.connected else 0
 
     @property
     def in_flight(self) -> int:
@@ -278,6 +278,10 @@ class HTTP11Protocol(HTTPProtocol):
 
     def _event_received(self, exchange: HTTPExchange, event: CodecEvent) -> None:
         if isinstance(event, ResponseHead):
+            if self._continue_handle is not None:  # a final status in place of 100: the body is not wanted
+                self._continue_handle.cancel()
+                self._continue_handle = None
+                self._await_progress(exchange)
             exchange.head_received(event)
         elif isinstance(event, Interim):
             exchange.informational_received(event.status_code, event.headers)
@@ -370,9 +374,13 @@ class HTTP11Protocol(HTTPProtocol):
     # Deadlines.
 
     def _await_progress(self, exchange: HTTPExchange) -> None:
-        """Starts the read deadline where the server is to act: the request is sent, and somebody reads."""
+        """Starts the read deadline where the server is to act, and somebody reads.
+
+        The server is to act once the request is sent, or once it has answered in place of 100 (Continue).
+        """
         read_timeout = exchange.timeout.read_timeout
-        if read_timeout is not None and exchange.send == SendState.DONE and not self._read_gate.paused:
+        refused = exchange.send == SendState.AWAITING_CONTINUE and self._continue_handle is None
+        if read_timeout is not None and (refused or exchange.send == SendState.DONE) and not self._read_gate.paused:
             self._read_deadline.arm(self._loop.time() + read_timeout)
 
     def _read_expired(self) -> None:

@@ -365,7 +365,7 @@ async def test_server_that_resets_at_once_is_a_connect_error_also_when_traced(mo
     monkeypatch.setattr(loop, "sock_connect", connect_and_see_the_reset)
     events: list[trace.TraceEvent] = []
     async with listening(Resetting) as listener:
-        with pytest.raises(ConnectError):
+        with pytest.raises(ConnectError, match="the connection was not made: .*not connected"):
             await TCPConnector().connect(
                 HTTP11Protocol, Origin("http", "127.0.0.1", listener.port), trace=events.append
             )

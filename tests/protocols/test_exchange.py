@@ -344,6 +344,6 @@ async def test_handler_that_overrides_nothing_is_a_complete_one(client):
     assert exchange.ended
 
 
-async def test_protocol_without_a_connection_is_idle(clock):
+async def test_protocol_without_a_connection_takes_nothing(clock):
     protocol = HTTP11Protocol()
-    assert (protocol.available, protocol.in_flight, protocol.closing, protocol.closed) == (1, 0, False, False)
+    assert (protocol.available, protocol.in_flight, protocol.closing, protocol.closed) == (0, 0, False, False)

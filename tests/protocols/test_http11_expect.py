@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from httpcore.config import TimeoutConfig
-from httpcore.exceptions import LocalProtocolError
+from httpcore.exceptions import LocalProtocolError, ReadTimeout
 from httpcore.request import PUSHED, Request
 from tests.protocols.recording import URL, Client, Recorder, response
 
@@ -128,17 +128,26 @@ async def test_final_response_instead_means_no_body_and_no_reuse(cut_client, bod
     assert cut_client.protocol.close_reason == "the response came before the request had ended"
 
 
-async def test_final_head_instead_holds_the_body_back_until_the_time_is_over(client, clock):
-    """A server that answers early and goes on reading gets the body, if its answer takes that long."""
+async def test_final_head_instead_means_no_body_however_long_its_content_takes(client, clock):
+    recorder = send(client, BODIES["bytes"])
+    head = await client.peer.receive_until(b"\r\n\r\n")
+    client.peer.send(response(b"Content-Length: 2", body=b"o"))
+    await recorder.until_body(b"o")
+    await asyncio.sleep(3)  # longer than the continuation is waited for
+    client.peer.send(b"k")
+    await recorder.end()
+    assert recorder.names[-1] == "complete"
+    await client.peer.closed()
+    assert client.peer.received == head
+
+
+async def test_final_head_instead_that_goes_no_further_is_a_read_timeout(client, clock):
     recorder = send(client, BODIES["bytes"])
     await client.peer.receive_until(b"\r\n\r\n")
     client.peer.send(response(b"Content-Length: 2", body=b"o"))
-    await recorder.until_body(b"o")
-    assert await client.peer.receive(5) == b"hello"
-    assert clock.now == 1001.0
-    client.peer.send(b"k")
     await recorder.end()
-    assert client.protocol.available == 1
+    assert isinstance(recorder.error, ReadTimeout)
+    assert clock.now == 1005.0
 
 
 async def test_abort_while_waiting_sends_no_body(client, body):
