@@ -126,14 +126,14 @@ def test_default_limits() -> None:
 
 @pytest.mark.parametrize("name, least", COUNTS.items())
 def test_least_limit_is_taken_and_one_less_is_refused(name: str, least: int) -> None:
-    assert getattr(PoolLimits(**{name: least}), name) == least  # type: ignore[arg-type]
+    assert getattr(PoolLimits(**{name: least}), name) == least
     with pytest.raises(ValueError, match=f"^{name} must be at least {least}, not {least - 1}$"):
-        PoolLimits(**{name: least - 1})  # type: ignore[arg-type]
+        PoolLimits(**{name: least - 1})
 
 
 @pytest.mark.parametrize("name", [*COUNTS, "keepalive_expiry", "max_age"])
 def test_limit_of_none_sets_none(name: str) -> None:
-    assert getattr(PoolLimits(**{name: None}), name) is None  # type: ignore[arg-type]
+    assert getattr(PoolLimits(**{name: None}), name) is None
 
 
 @pytest.mark.parametrize("name", COUNTS)

@@ -416,6 +416,12 @@ async def test_default_context_is_shared_by_all_pools_and_other_ones_are_a_pools
     assert await one.load(config) is not await other.load(config)
 
 
+async def test_context_that_many_ask_for_at_once_is_made_once(tls: TLSFiles) -> None:
+    cache, config = ContextCache(), SSLConfig(verify=tls.ca_path)
+    contexts = await asyncio.gather(*(cache.load(config) for _ in range(8)))
+    assert len(set(map(id, contexts))) == 1
+
+
 async def test_context_is_made_off_the_loops_thread_and_once_for_many_requests(
     tls: TLSFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
