@@ -234,6 +234,8 @@ class Request:
         self.names = names = {name.lower() for name, _ in headers}
         if names & _CHECKED:
             self._check_given(size)
+        if self.method == b"CONNECT" and size != 0:
+            raise LocalProtocolError("a CONNECT request has no body (RFC 9110 9.3.6)")
         if b"host" not in names:
             # The authority of the target, which for CONNECT is not that of the URL (RFC 9110 7.2, 9.3.6).
             host = self.target if self.method == b"CONNECT" else self.url.host_header

@@ -22,7 +22,8 @@ from httpcore.upgraded import UpgradedStream
 __all__ = ["Response", "ResponseCollector"]
 
 _DECODE_STEP = 64 * 1024  # bytes that one step of decoding gives, about
-_NEVER_CONTENT = frozenset({101, 204, 304})  # RFC 9112 6.3
+# Without content (RFC 9112 6.3), or with a part of it, which cannot be decoded by itself (RFC 9110 15.3.7).
+_NEVER_DECODED = frozenset({101, 204, 206, 304})
 
 
 class _Source(Protocol):
@@ -113,7 +114,7 @@ class Response:
         self._reader: _ContentIterator | None = None  # of a `read` that goes on, or was cancelled, and ...
         self._parts: list[bytes] = []  # ... what it has got so far
         values = [value for name, value in head.headers if name == b"content-encoding"]
-        if values and decode and not no_content and head.status_code not in _NEVER_CONTENT:
+        if values and decode and not no_content and head.status_code not in _NEVER_DECODED:
             codings = codings_of(values)
             if codings:
                 self._decoder = Decoder(codings)

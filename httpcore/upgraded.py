@@ -126,11 +126,14 @@ class UpgradedStream:
         """Begins TLS on the stream, as the client. What is read and written from then on is inside.
 
         Raises:
-            RuntimeError: bytes were received that nobody has read: they cannot belong to TLS.
+            RuntimeError: bytes were received that nobody has read, which cannot belong to TLS; or a protocol is
+                attached, which has the transport without TLS.
             ConnectError: the handshake failed, and the connection is gone; the cause is chained.
         """
         if self._unread or self._queue.size:
             raise RuntimeError("bytes came before TLS began")
+        if self._attached is not None:
+            raise RuntimeError("the upgraded stream has a protocol already: begin TLS before it is attached")
         loop = asyncio.get_running_loop()
         try:
             transport = await loop.start_tls(self._transport, self._owner, ssl_context, server_hostname=server_hostname)

@@ -203,6 +203,16 @@ async def test_coded_response_of_no_bytes_is_empty(stream: bool) -> None:
         assert await response.read() == b""
 
 
+@pytest.mark.parametrize("decode", [None, True])
+async def test_part_of_coded_content_is_left_as_it_is(decode: bool | None) -> None:
+    part = gzip.compress(b"some content")[4:9]
+    headers: Pairs = [(b"content-encoding", b"gzip"), (b"content-range", b"bytes 4-8/32"), (b"content-length", b"5")]
+    async with memory_pool(lambda asked: Answer(206, headers, part)) as (pool, _):
+        response = await pool.request("GET", URL, {"Range": "bytes=4-8"}, decode=decode)
+        assert response.body == part
+        assert response.headers == headers
+
+
 @pytest.mark.parametrize("name", ["Range", "range"])
 @pytest.mark.parametrize("decode", [None, True])
 async def test_range_is_asked_for_without_an_offer(name: str, decode: bool | None) -> None:

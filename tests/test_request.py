@@ -687,6 +687,12 @@ def test_connect_names_its_target_also_in_host(url: str, target: str | bytes | N
     assert request.content_length is None
 
 
+@pytest.mark.parametrize("body", [b"x", [b"x"], PUSHED])
+def test_connect_with_a_body_is_refused(body: BodyTypes) -> None:
+    with pytest.raises(LocalProtocolError, match="a CONNECT request has no body"):
+        Request("CONNECT", "http://proxy.example/", body=body, target="example.org:443")
+
+
 def test_connect_keeps_the_host_it_is_given() -> None:
     request = Request("CONNECT", "http://proxy.example/", {"Host": "example.org"}, target="example.org:443")
     assert request.headers == [(b"Host", b"example.org")]

@@ -157,7 +157,8 @@ async def test_failed_connection_is_an_event_before_the_failed_exchange(log: Log
     ]
     failed, ended = log.events[-2:]
     assert isinstance(failed, trace.ConnectFailed) and isinstance(ended, trace.ExchangeFailed)
-    assert isinstance(failed.error, ConnectionRefusedError)
+    assert failed.error is caught.value
+    assert isinstance(failed.error.__cause__, ConnectionRefusedError)
     assert ended.error is caught.value
 
 

@@ -608,6 +608,16 @@ async def test_end_of_tls_inside_of_a_tunnel_is_the_end_of_the_stream(
     assert caplog.messages == []  # not "returning true from eof_received() has no effect when using ssl"
 
 
+async def test_tls_cannot_begin_under_a_protocol_that_is_attached(tls: TLSFiles) -> None:
+    async def use(stream: UpgradedStream) -> None:
+        stream.set_protocol(asyncio.Protocol())
+        with pytest.raises(RuntimeError, match="has a protocol already"):
+            await stream.start_tls(tls.client_context, server_hostname="example.org")
+        stream.abort()
+
+    await through(Tunnel(tls.server_context), use)
+
+
 async def test_much_that_comes_together_with_the_end_of_the_handshake_is_read_and_does_not_block(tls: TLSFiles) -> None:
     context = tls.server_context
     context.maximum_version = ssl.TLSVersion.TLSv1_2  # in which the server has the last word

@@ -7,14 +7,13 @@ from typing import Self
 
 from httpcore.body import DEFAULT_HIGH_WATER, DEFAULT_LOW_WATER
 from httpcore.config import SSLConfig, SSLTypes, TimeoutConfig, TimeoutTypes
-from httpcore.exceptions import ConnectTimeout, HTTPCoreError, LocalProtocolError, Phase, ResponseClosed
+from httpcore.exceptions import HTTPCoreError, LocalProtocolError, Phase, ResponseClosed
 from httpcore.handlers import ConnectionInfo, Exchange, ResponseHandler
-from httpcore.pool.connector import Connector, TCPConnector
+from httpcore.pool.connector import Connector, TCPConnector, dial
 from httpcore.pool.dispatcher import DEFAULT_MAX_BODY_SIZE, Dispatcher
 from httpcore.pool.routes import Route
 from httpcore.protocols.base import DEFAULT_TIMEOUT, HTTPProtocol
 from httpcore.protocols.exchange import HTTPExchange
-from httpcore.protocols.http11 import HTTP11Protocol
 from httpcore.request import Request
 from httpcore.tls import ContextCache
 from httpcore.trace import TraceHook
@@ -76,21 +75,10 @@ class ClientConnection(Dispatcher):
         seconds = TimeoutConfig.of(timeout, DEFAULT_TIMEOUT).connect_timeout
         connector = TCPConnector() if connector is None else connector
         try:
-            async with asyncio.timeout(seconds):
-                protocol = await connector.connect(
-                    HTTP11Protocol,
-                    origin,
-                    ssl_context=None if route.ssl is None else await ContextCache().load(route.ssl),
-                    server_hostname=route.server_hostname,
-                    trace=trace,
-                )
-        except HTTPCoreError as exc:  # first: a ConnectTimeout of the connector's is a TimeoutError too
+            protocol = await dial(connector, ContextCache(), route, seconds, trace)
+        except HTTPCoreError as exc:
             exc.host, exc.port, exc.phase = origin.host, origin.port, Phase.CONNECTING
             raise
-        except TimeoutError as exc:
-            error = ConnectTimeout(f"no connection was made within {seconds} seconds")
-            error.host, error.port, error.phase = origin.host, origin.port, Phase.CONNECTING
-            raise error from exc
         return cls(protocol, origin, timeout=timeout, trace=trace)
 
     @property

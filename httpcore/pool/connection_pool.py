@@ -11,13 +11,12 @@ from httpcore.body import DEFAULT_HIGH_WATER, DEFAULT_LOW_WATER
 from httpcore.config import PoolLimits, SSLConfig, SSLTypes, TimeoutConfig, TimeoutTypes
 from httpcore.exceptions import PoolClosed
 from httpcore.handlers import Exchange, ResponseHandler
-from httpcore.pool.connector import Connector, TCPConnector
+from httpcore.pool.connector import Connector, TCPConnector, dial
 from httpcore.pool.dispatcher import DEFAULT_MAX_BODY_SIZE, Dispatcher
 from httpcore.pool.routes import Route
 from httpcore.pool.slots import Slots
-from httpcore.protocols.base import DEFAULT_TIMEOUT, HTTPProtocol
+from httpcore.protocols.base import DEFAULT_TIMEOUT
 from httpcore.protocols.exchange import HTTPExchange
-from httpcore.protocols.http11 import HTTP11Protocol
 from httpcore.request import Request
 from httpcore.tls import ContextCache
 from httpcore.trace import TraceHook
@@ -73,7 +72,7 @@ class ConnectionPool(Dispatcher):
         self._limits = PoolLimits() if limits is None else limits
         self._trace = trace
         # Not a method: a pool that is dropped must not be kept alive by the timers and transports of its slots.
-        self._dial = functools.partial(_dial, TCPConnector() if connector is None else connector, ContextCache())
+        self._dial = functools.partial(dial, TCPConnector() if connector is None else connector, ContextCache())
 
     @property
     def num_connections(self) -> int:
@@ -152,16 +151,6 @@ class ConnectionPool(Dispatcher):
             return
         warnings.warn(f"unclosed {self!r}", _warn, source=self, stacklevel=2)
         _close_elsewhere(slots, force=False)  # the garbage collector runs in any thread
-
-
-async def _dial(connector: Connector, contexts: ContextCache, route: Route, trace: TraceHook | None) -> HTTPProtocol:
-    return await connector.connect(
-        HTTP11Protocol,
-        route.origin,
-        ssl_context=None if route.ssl is None else await contexts.load(route.ssl),
-        server_hostname=route.server_hostname,
-        trace=trace,
-    )
 
 
 def _close_elsewhere(slots: Slots, *, force: bool) -> None:

@@ -10,8 +10,11 @@ from typing import Protocol, TypeAlias, TypeVar
 
 import aiohappyeyeballs
 
-from httpcore.exceptions import ConnectError, ConnectTimeout
-from httpcore.tls import describe_tls_error
+from httpcore.exceptions import ConnectError, ConnectTimeout, HTTPCoreError
+from httpcore.pool.routes import Route
+from httpcore.protocols.base import HTTPProtocol
+from httpcore.protocols.http11 import HTTP11Protocol
+from httpcore.tls import ContextCache, describe_tls_error
 from httpcore.trace import (
     ConnectFailed,
     ResolveComplete,
@@ -23,7 +26,7 @@ from httpcore.trace import (
 )
 from httpcore.urls import Origin
 
-__all__ = ["Connector", "TCPConnector"]
+__all__ = ["Connector", "TCPConnector", "dial"]
 
 _P = TypeVar("_P", bound=asyncio.Protocol)
 
@@ -110,9 +113,46 @@ class TCPConnector:
                 emit(trace, TLSEstablished(loop.time(), tls.version(), tls.selected_alpn_protocol()), loop)
             return protocol
         except OSError as exc:
-            if trace is not None:
-                emit(trace, ConnectFailed(loop.time(), exc), loop)
             raise _translate(exc) from exc
+
+
+async def dial(
+    connector: Connector, contexts: ContextCache, route: Route, seconds: float | None, trace: TraceHook | None
+) -> HTTPProtocol:
+    """Makes the connection of a route.
+
+    Args:
+        connector: opens it.
+        contexts: where the TLS context comes from.
+        route: where to, and how.
+        seconds: within which it has to be there, TLS and the loading of its files included; `None` sets no limit.
+        trace: a hook, `None` without one.
+
+    Raises:
+        ConnectError, ConnectTimeout: it was not made. What else a connector of the caller's own raises is the cause.
+    """
+    error: HTTPCoreError
+    try:
+        async with asyncio.timeout(seconds):
+            return await connector.connect(
+                HTTP11Protocol,
+                route.origin,
+                ssl_context=None if route.ssl is None else await contexts.load(route.ssl),
+                server_hostname=route.server_hostname,
+                trace=trace,
+            )
+    except HTTPCoreError as exc:  # first: a ConnectTimeout of the connector's is a TimeoutError too
+        error = exc
+    except TimeoutError as exc:
+        error = ConnectTimeout(f"no connection was made within {seconds} seconds")
+        error.__cause__ = exc
+    except Exception as exc:
+        error = ConnectError(f"the connector failed: {exc!r}")
+        error.__cause__ = exc
+    if trace is not None:
+        loop = asyncio.get_running_loop()
+        emit(trace, ConnectFailed(loop.time(), error), loop)
+    raise error
 
 
 async def _resolve(loop: asyncio.AbstractEventLoop, origin: Origin, trace: TraceHook | None) -> Sequence[_AddrInfo]:

@@ -25,7 +25,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import TypeAlias
 
 from httpcore.config import PoolLimits
-from httpcore.exceptions import ConnectError, ConnectTimeout, HTTPCoreError, Phase, PoolClosed, PoolTimeout
+from httpcore.exceptions import ConnectError, HTTPCoreError, Phase, PoolClosed, PoolTimeout
 from httpcore.pool.retries import may_replay
 from httpcore.pool.routes import Route
 from httpcore.pool.slot import SLOT, Lane, Slot, SlotEvent, SlotState
@@ -40,8 +40,8 @@ __all__ = ["Dial", "Slots"]
 _AGE_JITTER = 0.1  # the part of max_age by which it is shortened at random
 _HINT_MARGIN = 1.0  # seconds before the server's own keep-alive timeout at which a connection is no longer used
 
-Dial: TypeAlias = Callable[[Route, TraceHook | None], Awaitable[HTTPProtocol]]
-"""Makes a connection. Raises `ConnectError`."""
+Dial: TypeAlias = Callable[[Route, float | None, TraceHook | None], Awaitable[HTTPProtocol]]
+"""Makes the connection of a route within so many seconds; see `connector.dial`."""
 
 
 class Slots:
@@ -194,18 +194,11 @@ class Slots:
         protocol: HTTPProtocol | None = None
         error: HTTPCoreError
         try:
-            async with asyncio.timeout(seconds):
-                protocol = await self._dial(slot.lane.route, trace)
-        except HTTPCoreError as exc:  # first: a ConnectTimeout of the connector's is a TimeoutError too
+            protocol = await self._dial(slot.lane.route, seconds, trace)
+        except HTTPCoreError as exc:
             error = exc
-        except TimeoutError as exc:
-            error = ConnectTimeout(f"no connection was made within {seconds} seconds")
-            error.__cause__ = exc
         except asyncio.CancelledError:
             error = PoolClosed("the pool was closed while a connection was made")
-        except Exception as exc:  # a connector of the caller's own
-            error = ConnectError(f"the connector failed: {exc!r}")
-            error.__cause__ = exc
         slot.task = None
         if protocol is None:
             self._dial_failed(slot, error)

