@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import subprocess
 import sys
 from collections import defaultdict
@@ -47,6 +48,7 @@ def main() -> None:
     rounds = options.rounds or (2 if options.quick else 5)
     seconds = 0.5 if options.quick else 2.0
     server_core, client_core = server_and_client()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("benchmarks: ended"))  # and nginx with it
     samples: defaultdict[tuple[str, str], list[Sample]] = defaultdict(list)
     with running_nginx(server_core) as origin:
         for number in range(rounds):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import ssl
 from collections.abc import Awaitable, Callable
 from typing import cast
@@ -92,6 +93,32 @@ async def end(stream: UpgradedStream, peer: ScriptedPeer) -> None:
 
 
 # Reading and writing
+
+
+async def test_stream_that_is_dropped_is_aborted_with_a_warning(recwarn: pytest.WarningsRecorder) -> None:
+    stream, peer = await upgrade()
+    del stream
+    gc.collect()
+    assert [str(warning.message) for warning in recwarn.list] == ["unclosed <UpgradedStream to ('127.0.0.1', 80)>"]
+    recwarn.clear()
+    await peer.receive_eof()
+    peer.close()
+    await peer.closed()
+
+
+async def test_stream_with_a_protocol_may_be_dropped() -> None:
+    stream, peer = await upgrade()
+    recorder = Recorder()
+    stream.set_protocol(recorder)
+    transport = stream._receiver.transport
+    del stream
+    gc.collect()
+    await asyncio.sleep(0)
+    assert not transport.is_closing()
+    transport.abort()
+    await peer.receive_eof()
+    peer.close()
+    await peer.closed()
 
 
 @pytest.mark.parametrize("kind", ANSWERS)
@@ -247,12 +274,12 @@ async def test_wait_closed_can_be_cancelled_and_called_again() -> None:
 
 async def test_stream_that_nobody_reads_stops_the_peer() -> None:
     stream, peer = await upgrade()
-    transport = cast(MemoryTransport, stream._transport)
+    transport = cast(MemoryTransport, stream._receiver.transport)
     peer.send(MEBIBYTE)
     while transport.is_reading():  # noqa: ASYNC110  # nothing tells of it
         await asyncio.sleep(0)
     assert peer.writing_paused
-    assert stream._queue.size <= 64 * 1024 + 256 * 1024
+    assert stream._receiver.queue.size <= 64 * 1024 + 256 * 1024
     assert await read_exactly(stream, len(MEBIBYTE)) == MEBIBYTE
     assert transport.is_reading() and not peer.writing_paused
     await end(stream, peer)
@@ -287,9 +314,9 @@ async def test_reader_that_resumes_after_the_end_asks_nothing_of_the_transport()
     stream, peer = await upgrade()
     peer.send(bytes(60 * 1024))
     peer.send(bytes(60 * 1024))
-    while stream._queue.size <= 64 * 1024:  # noqa: ASYNC110  # nothing tells of it
+    while stream._receiver.queue.size <= 64 * 1024:  # noqa: ASYNC110  # nothing tells of it
         await asyncio.sleep(0)
-    stream._transport.abort()  # as by a pool that is closed
+    stream._receiver.transport.abort()  # as by a pool that is closed
     await stream.wait_closed()
     assert await read_exactly(stream, 120 * 1024) == bytes(120 * 1024)
     peer.close()
@@ -302,7 +329,7 @@ async def test_attached_protocol_gets_all_that_a_transport_would_give() -> None:
     stream, peer = await upgrade(leftover=b"0123456789")
     assert await stream.read(2) == b"01"
     peer.send(b" more")
-    while not stream._queue.size:  # noqa: ASYNC110  # nothing tells of it
+    while not stream._receiver.queue.size:  # noqa: ASYNC110  # nothing tells of it
         await asyncio.sleep(0)
     recorder = Recorder()
     recorder.on("eof", lambda: True)
@@ -408,7 +435,7 @@ async def test_protocol_attached_while_writing_is_paused_is_told_so() -> None:
 async def test_protocol_attached_while_reading_is_paused_gets_everything() -> None:
     stream, peer = await upgrade()
     peer.send(MEBIBYTE)
-    transport = cast(MemoryTransport, stream._transport)
+    transport = cast(MemoryTransport, stream._receiver.transport)
     while transport.is_reading():  # noqa: ASYNC110  # nothing tells of it
         await asyncio.sleep(0)
     recorder = Recorder()
@@ -507,7 +534,7 @@ async def test_pool_that_is_closed_leaves_the_stream_and_closes_it_by_force() ->
 
 async def test_upgraded_connection_takes_no_further_request() -> None:
     stream, peer = await upgrade()
-    protocol = cast(MemoryTransport, stream._transport).get_protocol()
+    protocol = cast(MemoryTransport, stream._receiver.transport).get_protocol()
     assert isinstance(protocol, HTTP11Protocol) and protocol.available == 0
     with pytest.raises(LocalProtocolError, match="can take no exchange"):
         protocol.dispatch(Request("GET", "http://example.org/"), ResponseHandler())
@@ -625,7 +652,7 @@ async def test_much_that_comes_together_with_the_end_of_the_handshake_is_read_an
 
     async def use(stream: UpgradedStream) -> None:
         await stream.start_tls(tls.client_context, server_hostname="example.org")
-        assert stream._queue.size > 64 * 1024  # more than the high-water mark came before we got here
+        assert stream._receiver.queue.size > 64 * 1024  # more than the high-water mark came before we got here
         assert await read_exactly(stream, len(greeting)) == greeting
         stream.close()
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
+import warnings
 from typing import Self
 
 from httpcore.body import DEFAULT_HIGH_WATER, DEFAULT_LOW_WATER
 from httpcore.config import SSLConfig, SSLTypes, TimeoutConfig, TimeoutTypes
 from httpcore.exceptions import HTTPCoreError, LocalProtocolError, Phase, ResponseClosed
-from httpcore.handlers import ConnectionInfo, Exchange, ResponseHandler
+from httpcore.handlers import ConnectionInfo
 from httpcore.pool.connector import Connector, TCPConnector, dial
 from httpcore.pool.dispatcher import DEFAULT_MAX_BODY_SIZE, Dispatcher
 from httpcore.pool.routes import Route
 from httpcore.protocols.base import DEFAULT_TIMEOUT, HTTPProtocol
 from httpcore.protocols.exchange import HTTPExchange
-from httpcore.request import Request
 from httpcore.tls import ContextCache
 from httpcore.trace import TraceHook
 from httpcore.urls import URL, Origin, parse_url
@@ -40,11 +39,9 @@ class ClientConnection(Dispatcher):
         high_water: int = DEFAULT_HIGH_WATER,
         low_water: int = DEFAULT_LOW_WATER,
     ) -> None:
-        super().__init__(max_body_size=max_body_size, high_water=high_water, low_water=low_water)
+        super().__init__(timeout, trace=trace, max_body_size=max_body_size, high_water=high_water, low_water=low_water)
         self.origin = origin
         self._protocol = protocol
-        self._timeout = TimeoutConfig.of(timeout, DEFAULT_TIMEOUT)
-        self._trace = trace
 
     @classmethod
     async def connect(
@@ -101,29 +98,14 @@ class ClientConnection(Dispatcher):
         """Its number, addresses and TLS object."""
         return self._protocol.info
 
-    def dispatch(
-        self,
-        request: Request,
-        handler: ResponseHandler,
-        *,
-        timeout: TimeoutTypes = None,
-        trace: TraceHook | None = None,
-    ) -> Exchange:
-        exchange = HTTPExchange(
-            request,
-            handler,
-            TimeoutConfig.of(timeout, self._timeout),
-            asyncio.get_running_loop(),
-            self._trace if trace is None else trace,
-        )
-        if request.url.origin != self.origin:
+    def _submit(self, exchange: HTTPExchange) -> None:
+        if exchange.request.url.origin != self.origin:
             exchange.fail(LocalProtocolError(f"the request is for another origin than {self.origin}"))
         elif not self._protocol.available or not self._protocol.ready():
             state = "closed" if self._protocol.closing else "busy"
             exchange.fail(LocalProtocolError(f"the connection can take no request now: it is {state}"))
         else:
             self._protocol.start(exchange)
-        return exchange
 
     async def close(self, *, force: bool = False) -> None:
         """Closes it, and returns once it is closed.
@@ -136,6 +118,14 @@ class ClientConnection(Dispatcher):
         else:
             self._protocol.close("the connection was closed")
         await self._protocol.wait_closed()
+
+    def __del__(self, _warn: type[ResourceWarning] = ResourceWarning) -> None:
+        protocol = getattr(self, "_protocol", None)  # not there if the arguments were refused
+        if protocol is None or protocol.closing or protocol.loop.is_closed():
+            return
+        warnings.warn(f"unclosed {self!r}", _warn, source=self, stacklevel=2)
+        # The garbage collector runs in any thread. What is being read may be read to its end.
+        protocol.loop.call_soon_threadsafe(protocol.close, "nobody had it any more")
 
     def __repr__(self) -> str:
         return f"<ClientConnection to {self.origin}, {self.available} available, {self.in_flight} in flight>"

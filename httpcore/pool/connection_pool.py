@@ -8,16 +8,13 @@ import os
 import warnings
 
 from httpcore.body import DEFAULT_HIGH_WATER, DEFAULT_LOW_WATER
-from httpcore.config import PoolLimits, SSLConfig, SSLTypes, TimeoutConfig, TimeoutTypes
+from httpcore.config import PoolLimits, SSLConfig, SSLTypes, TimeoutTypes
 from httpcore.exceptions import PoolClosed
-from httpcore.handlers import Exchange, ResponseHandler
 from httpcore.pool.connector import Connector, TCPConnector, dial
 from httpcore.pool.dispatcher import DEFAULT_MAX_BODY_SIZE, Dispatcher
 from httpcore.pool.routes import Route
 from httpcore.pool.slots import Slots
-from httpcore.protocols.base import DEFAULT_TIMEOUT
 from httpcore.protocols.exchange import HTTPExchange
-from httpcore.request import Request
 from httpcore.tls import ContextCache
 from httpcore.trace import TraceHook
 
@@ -64,13 +61,11 @@ class ConnectionPool(Dispatcher):
     ) -> None:
         self._slots: Slots | None = None  # the books on the loop that uses the pool; None before its first use
         self._closed = False
-        super().__init__(max_body_size=max_body_size, high_water=high_water, low_water=low_water)
+        super().__init__(timeout, trace=trace, max_body_size=max_body_size, high_water=high_water, low_water=low_water)
         if limits is not None and not isinstance(limits, PoolLimits):
             raise TypeError(f"limits takes a PoolLimits, not {type(limits).__name__}")
         self._ssl = SSLConfig.of(ssl)
-        self._timeout = TimeoutConfig.of(timeout, DEFAULT_TIMEOUT)
         self._limits = PoolLimits() if limits is None else limits
-        self._trace = trace
         # Not a method: a pool that is dropped must not be kept alive by the timers and transports of its slots.
         self._dial = functools.partial(dial, TCPConnector() if connector is None else connector, ContextCache())
 
@@ -94,29 +89,18 @@ class ConnectionPool(Dispatcher):
         """How many requests wait because a limit forbids to make a connection for them."""
         return 0 if self._slots is None else self._slots.waiting_count
 
-    def dispatch(
-        self,
-        request: Request,
-        handler: ResponseHandler,
-        *,
-        timeout: TimeoutTypes = None,
-        trace: TraceHook | None = None,
-    ) -> Exchange:
-        loop = asyncio.get_running_loop()
-        timeouts = self._timeout if timeout is None else TimeoutConfig.of(timeout, self._timeout)
-        exchange = HTTPExchange(request, handler, timeouts, loop, self._trace if trace is None else trace)
+    def _submit(self, exchange: HTTPExchange) -> None:
         if self._closed:
             exchange.fail(PoolClosed("the pool was closed; it takes no new requests"))
-            return exchange
+            return
         slots = self._slots
-        if slots is None or slots.loop is not loop:
-            slots = self._bind(loop)
+        if slots is None or slots.loop is not exchange.loop:
+            slots = self._bind(exchange.loop)
         if slots.closed:
             exchange.fail(PoolClosed("the loop is about to end; the pool takes no new requests on it"))
         else:
-            origin = request.url.origin
+            origin = exchange.request.url.origin
             slots.submit(exchange, Route(origin, self._ssl if origin.scheme == "https" else None))
-        return exchange
 
     async def close(self, *, force: bool = False) -> None:
         """Closes the pool; see the class. Returns once the connections that close now are closed. Idempotent.

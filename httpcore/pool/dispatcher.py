@@ -8,10 +8,12 @@ from types import TracebackType
 from typing import Self
 
 from httpcore.body import DEFAULT_HIGH_WATER, DEFAULT_LOW_WATER
-from httpcore.config import TimeoutTypes
+from httpcore.config import TimeoutConfig, TimeoutTypes
 from httpcore.decoders import accept_encoding
 from httpcore.handlers import Exchange, ResponseHandler
 from httpcore.headers import HeaderTypes
+from httpcore.protocols.base import DEFAULT_TIMEOUT
+from httpcore.protocols.exchange import HTTPExchange
 from httpcore.request import BodyTypes, Request, Trailers
 from httpcore.response import Response, ResponseCollector
 from httpcore.trace import TraceHook
@@ -26,6 +28,9 @@ class Dispatcher(ABC):
     """What has `dispatch`, and gets the async API for it.
 
     Args:
+        timeout: of exchanges that have none of their own: a `TimeoutConfig`, or seconds for each; `None` is 5 seconds
+            each, and no total.
+        trace: a hook for exchanges that have none of their own.
         max_body_size: bytes that a response which is not streamed may have, once decoded; `None` sets no limit.
         high_water: bytes of content that wait to be read before the server is asked to pause (64 KiB).
         low_water: bytes at or below which it may go on (16 KiB).
@@ -36,18 +41,21 @@ class Dispatcher(ABC):
 
     def __init__(
         self,
+        timeout: TimeoutTypes = None,
         *,
+        trace: TraceHook | None = None,
         max_body_size: int | None = DEFAULT_MAX_BODY_SIZE,
         high_water: int = DEFAULT_HIGH_WATER,
         low_water: int = DEFAULT_LOW_WATER,
     ) -> None:
         if not 0 <= low_water <= high_water:
             raise ValueError(f"0 <= low_water <= high_water does not hold: {low_water}, {high_water}")
+        self._timeout = TimeoutConfig.of(timeout, DEFAULT_TIMEOUT)
+        self._trace = trace
         self._max_body_size = max_body_size
         self._high_water = high_water
         self._low_water = low_water
 
-    @abstractmethod
     def dispatch(
         self,
         request: Request,
@@ -69,6 +77,24 @@ class Dispatcher(ABC):
         Returns:
             The exchange. It may have ended already.
         """
+        exchange = self._make_exchange(request, handler, timeout, trace, asyncio.get_running_loop())
+        self._submit(exchange)
+        return exchange
+
+    def _make_exchange(
+        self,
+        request: Request,
+        handler: ResponseHandler,
+        timeout: TimeoutTypes,
+        trace: TraceHook | None,
+        loop: asyncio.AbstractEventLoop,
+    ) -> HTTPExchange:
+        timeouts = self._timeout if timeout is None else TimeoutConfig.of(timeout, self._timeout)
+        return HTTPExchange(request, handler, timeouts, loop, self._trace if trace is None else trace)
+
+    @abstractmethod
+    def _submit(self, exchange: HTTPExchange) -> None:
+        """Starts the exchange, now or later, or fails it."""
 
     @abstractmethod
     async def close(self, *, force: bool = False) -> None:
@@ -143,7 +169,8 @@ class Dispatcher(ABC):
     ) -> Response:
         if decode is None:
             decode = not stream or b"accept-encoding" not in request.names
-        future: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()  # once: on Python 3.11 it is a system call
+        future: asyncio.Future[Response] = loop.create_future()
         collector = ResponseCollector(
             future,
             decode=decode,
@@ -151,7 +178,8 @@ class Dispatcher(ABC):
             high_water=self._high_water,
             low_water=self._low_water,
         )
-        exchange = self.dispatch(request, collector, timeout=timeout, trace=trace)
+        exchange = self._make_exchange(request, collector, timeout, trace, loop)
+        self._submit(exchange)
         try:
             response = await future
             if not stream:

@@ -66,6 +66,9 @@ class Slots:
         self._lanes: dict[Route, Lane] = {}
         self._all: set[Slot] = set()  # all that are not CLOSED
         self._idle: OrderedDict[Slot, None] = OrderedDict()  # all that are IDLE, the one idle for longest first
+        # Counted, as a report is made for each request that times out.
+        self._connecting = 0  # dials that run
+        self._draining = 0  # slots that are DRAINING
         self._waiters = Waiters(loop)
         self._waiters.report = self.report
         self._waiters.left = self._forget_lane
@@ -93,12 +96,11 @@ class Slots:
 
     def report(self) -> str:
         """Returns what the pool looks like, in words."""
-        states = [sum(slot.state == state for slot in self._all) for state in SlotState]
+        active = self.count - self.idle_count - self._connecting - self._draining
         return (
             f"{self.count} connections (limit {self._limits.hard_limit}, "
-            f"per origin {self._limits.per_origin_limit}): {states[SlotState.ACTIVE]} active, "
-            f"{states[SlotState.IDLE]} idle, {states[SlotState.CONNECTING]} connecting, "
-            f"{states[SlotState.DRAINING]} closing; {self.waiting_count} requests queued"
+            f"per origin {self._limits.per_origin_limit}): {active} active, {self.idle_count} idle, "
+            f"{self._connecting} connecting, {self._draining} closing; {self.waiting_count} requests queued"
         )
 
     def submit(self, exchange: HTTPExchange, route: Route) -> None:
@@ -118,7 +120,7 @@ class Slots:
         if may_open:
             self._waiters.add(exchange, lane, dialling=True)
             self._open(lane, exchange)
-        elif self._limits.max_waiters is not None and self.waiting_count >= self._limits.max_waiters:
+        elif self._refuses_waiters and (lane.full or not self._idle):
             self._forget_lane(lane)
             exchange.fail(PoolTimeout(f"too many requests wait already: {self.report()}"))
         else:
@@ -170,6 +172,10 @@ class Slots:
     # Opening.
 
     @property
+    def _refuses_waiters(self) -> bool:
+        return self._limits.max_waiters is not None and self.waiting_count >= self._limits.max_waiters
+
+    @property
     def _has_room(self) -> bool:
         return self._limits.hard_limit is None or len(self._all) < self._limits.hard_limit
 
@@ -180,6 +186,7 @@ class Slots:
         slot = Slot(lane)
         lane.count += 1
         self._all.add(slot)
+        self._connecting += 1
         slot.task = self.loop.create_task(self._run_dial(slot, cause.timeout.connect_timeout, cause.trace))
         slot.task.add_done_callback(functools.partial(self._dial_ended, slot))
         return slot
@@ -188,6 +195,7 @@ class Slots:
         # A task that is cancelled before its first step runs none of its code.
         if slot.task is task:
             slot.task = None
+            self._connecting -= 1
             self._dial_failed(slot, PoolClosed("the pool was closed before a connection was made"))
 
     async def _run_dial(self, slot: Slot, seconds: float | None, trace: TraceHook | None) -> None:
@@ -200,6 +208,7 @@ class Slots:
         except asyncio.CancelledError:
             error = PoolClosed("the pool was closed while a connection was made")
         slot.task = None
+        self._connecting -= 1
         if protocol is None:
             self._dial_failed(slot, error)
         else:
@@ -262,6 +271,7 @@ class Slots:
                 if self._trace is not None:
                     reason = ConnectionClosed(self.loop.time(), protocol.info.connection_id, protocol.close_reason)
                     emit(self._trace, reason, self.loop)
+            self._draining += slot.state != SlotState.DRAINING
             slot.state = SLOT[slot.state, SlotEvent.DRAIN]
 
     def _release(self, slot: Slot) -> None:
@@ -323,6 +333,7 @@ class Slots:
         """The slot's connection is gone, or never came: the one place where a place in the pool is freed."""
         if slot.state == SlotState.IDLE:
             self._unidle(slot)
+        self._draining -= slot.state == SlotState.DRAINING
         slot.state = SLOT[slot.state, SlotEvent.CLOSE]
         slot.protocol = None
         lane = slot.lane

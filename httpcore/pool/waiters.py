@@ -85,7 +85,7 @@ class Waiters:
         else:
             lane.queued[waiter] = None
             self.queued_count += 1
-            if not lane.full:
+            if lane.limit is None or not lane.full:
                 self._for_place[waiter] = None
             exchange.wait(waiter, Phase.WAITING)
             if exchange.timeout.pool_timeout is not None:
@@ -152,7 +152,7 @@ class Waiters:
     def _first_for_place(self) -> Waiter | None:
         while self._for_place:
             waiter = next(iter(self._for_place))
-            if not waiter.lane.full:
+            if waiter.lane.limit is None or not waiter.lane.full:
                 return waiter
             del self._for_place[waiter]  # its lane was filled meanwhile; `enter` brings it back
         return None
@@ -164,4 +164,5 @@ class Waiters:
         if waiter.handle is not None:
             waiter.handle.cancel()
             waiter.handle = None
-        self.enter(waiter.lane)
+        if waiter.lane.limit is not None:  # without a limit of its own, all of a lane are in _for_place
+            self.enter(waiter.lane)

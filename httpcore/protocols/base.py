@@ -45,6 +45,7 @@ class HTTPProtocol(asyncio.Protocol, Carrier, ABC):
             of the exchange that changed it. Assigned by the owner; `None` calls nothing.
         info: the connection's facts; from `connection_made` on.
         keep_alive_hint: seconds for which the server says that it keeps an idle connection, `None` if it does not say.
+        loop: the loop it runs on; from `connection_made` on.
         connected: whether `connection_made` was called, ever.
         close_reason: why it is closing or closed, in words; "" while it is not.
     """
@@ -57,7 +58,7 @@ class HTTPProtocol(asyncio.Protocol, Carrier, ABC):
         self.connected = False
         self._carried = 0  # exchanges started, ever
         self._transport: asyncio.Transport
-        self._loop: asyncio.AbstractEventLoop
+        self.loop: asyncio.AbstractEventLoop
         self._read_gate: ReadGate
         self._write_gate: WriteGate
         self._outgoing: list[Outgoing] = []  # what _flush will write
@@ -117,7 +118,7 @@ class HTTPProtocol(asyncio.Protocol, Carrier, ABC):
         """
         if not self.available or not self.ready():
             raise LocalProtocolError(f"connection {self.info.connection_id} can take no exchange: {self!r}")
-        exchange = HTTPExchange(request, handler, TimeoutConfig.of(timeout, DEFAULT_TIMEOUT), self._loop, trace)
+        exchange = HTTPExchange(request, handler, TimeoutConfig.of(timeout, DEFAULT_TIMEOUT), self.loop, trace)
         self.start(exchange)
         return exchange
 
@@ -159,9 +160,9 @@ class HTTPProtocol(asyncio.Protocol, Carrier, ABC):
         """The connection is there."""
         transport = cast("asyncio.Transport", transport)  # uvloop's do not derive from it
         self._transport = transport
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
         self.connected = True
-        self._closed = self._loop.create_future()
+        self._closed = self.loop.create_future()
         self._read_gate = ReadGate(transport)
         self._write_gate = WriteGate(transport)
         info = transport.get_extra_info
@@ -204,11 +205,11 @@ class HTTPProtocol(asyncio.Protocol, Carrier, ABC):
 
     def _trace_left(self, hook: TraceHook) -> None:
         """Tells the hook of the exchange that was just left what becomes of the connection."""
-        now, number = self._loop.time(), self.info.connection_id
+        now, number = self.loop.time(), self.info.connection_id
         if self.closing:
-            emit(hook, ConnectionClosed(now, number, self.close_reason), self._loop)
+            emit(hook, ConnectionClosed(now, number, self.close_reason), self.loop)
         else:
-            emit(hook, ConnectionReleased(now, number), self._loop)
+            emit(hook, ConnectionReleased(now, number), self.loop)
 
     def _close_transport(self, *, abort: bool = False) -> None:
         """Closes after what was written is sent, or at once."""

@@ -72,6 +72,7 @@ class HTTPExchange(Exchange):
 
     Attributes:
         handler: who is told. The carrier calls its `data_received` itself, to save a frame for every chunk.
+        loop: the loop it runs on.
         timeout: the exchange's deadlines.
         trace: the hook, `None` without one.
         send, receive: the states of the halves. Moved here alone.
@@ -91,7 +92,6 @@ class HTTPExchange(Exchange):
         "_dispatched_at",
         "_ended_at",
         "_holder",
-        "_loop",
         "_pump",
         "_pushed_eof",
         "_response_at",
@@ -104,6 +104,7 @@ class HTTPExchange(Exchange):
         "first_byte_at",
         "handler",
         "head_written",
+        "loop",
         "phase_before_start",
         "reading_paused",
         "receive",
@@ -130,7 +131,7 @@ class HTTPExchange(Exchange):
         self.handler = handler
         self.timeout = timeout
         self.trace = trace
-        self._loop = loop
+        self.loop = loop
         self.send = SendState.IDLE
         self.receive = ReceiveState.AWAITING_HEAD
         self.phase_before_start = Phase.WAITING
@@ -216,9 +217,9 @@ class HTTPExchange(Exchange):
         self._holder = self._carrier = carrier
         self.connection_info = info
         self.reused = reused
-        self._started_at = self._loop.time()
+        self._started_at = self.loop.time()
         if self.trace is not None:
-            emit(self.trace, SlotAssigned(self._started_at, info.connection_id, reused), self._loop)
+            emit(self.trace, SlotAssigned(self._started_at, info.connection_id, reused), self.loop)
         if not self.replayed:
             try:
                 self.handler.exchange_started(self)
@@ -230,7 +231,7 @@ class HTTPExchange(Exchange):
         self.send = SEND[self.send, SendEvent.SEND_HEAD]
         self.head_written = self.request_sent = True
         if self.trace is not None and self.connection_info is not None:
-            emit(self.trace, HeadSent(self._loop.time(), self.connection_info.connection_id), self._loop)
+            emit(self.trace, HeadSent(self.loop.time(), self.connection_info.connection_id), self.loop)
 
     def await_continue(self) -> None:
         """The body waits for 100 (Continue)."""
@@ -245,23 +246,23 @@ class HTTPExchange(Exchange):
     def body_sent(self) -> None:
         """The last byte of the request was handed to the transport."""
         self.send = SEND[self.send, SendEvent.END]
-        self._sent_at = self._loop.time()
+        self._sent_at = self.loop.time()
         if self.trace is not None and self.connection_info is not None:
-            emit(self.trace, BodySent(self._sent_at, self.connection_info.connection_id), self._loop)
+            emit(self.trace, BodySent(self._sent_at, self.connection_info.connection_id), self.loop)
 
     def informational_received(self, status_code: int, headers: Headers) -> None:
         """An interim response came. Tells the handler."""
         if self.trace is not None:
-            emit(self.trace, InformationalReceived(self._loop.time(), status_code), self._loop)
+            emit(self.trace, InformationalReceived(self.loop.time(), status_code), self.loop)
         self.handler.informational_received(status_code, headers)
 
     def head_received(self, head: ResponseHead) -> None:
         """The final response's head came. Tells the handler."""
         self.receive = RECEIVE[self.receive, ReceiveEvent.HEAD]
-        self._response_at = self._loop.time()
+        self._response_at = self.loop.time()
         if self.trace is not None:
             first_byte = self._response_at if self.first_byte_at is None else self.first_byte_at
-            emit(self.trace, HeadReceived(self._response_at, head.status_code, first_byte), self._loop)
+            emit(self.trace, HeadReceived(self._response_at, head.status_code, first_byte), self.loop)
         self.handler.response_received(head)
 
     def complete(self, trailers: Headers) -> None:
@@ -271,7 +272,7 @@ class HTTPExchange(Exchange):
         self.receive = RECEIVE[self.receive, ReceiveEvent.END]
         self._end()
         if self.trace is not None and self.connection_info is not None:
-            emit(self.trace, ResponseComplete(self._loop.time(), self.connection_info.connection_id), self._loop)
+            emit(self.trace, ResponseComplete(self.loop.time(), self.connection_info.connection_id), self.loop)
         handler, self.handler = self.handler, _NOBODY
         try:
             handler.response_complete(trailers)
@@ -293,7 +294,7 @@ class HTTPExchange(Exchange):
         if holder is not None:
             holder.abandon(self)
         if self.trace is not None:
-            emit(self.trace, ExchangeFailed(self._loop.time(), error), self._loop)
+            emit(self.trace, ExchangeFailed(self.loop.time(), error), self.loop)
         handler, self.handler = self.handler, _NOBODY
         try:
             handler.exchange_failed(error)
@@ -320,7 +321,7 @@ class HTTPExchange(Exchange):
     def start_pump(self) -> None:
         """Begins to read and send the request's body; nothing to do where the caller pushes it."""
         if not self.request.pushed:
-            self._pump = BodyPump(self.request, self, self._loop, self._context, paused=self._writing_paused)
+            self._pump = BodyPump(self.request, self, self.loop, self._context, paused=self._writing_paused)
 
     def set_writing_paused(self, paused: bool) -> None:
         """Tells who sends the body whether to stop or to go on. Idempotent; ignored after the end."""
@@ -339,7 +340,7 @@ class HTTPExchange(Exchange):
         """What a handler raises fails its exchange; once that is over, the loop's exception handler hears of it."""
         if self.ended:
             message = "a handler of httpcore raised after its exchange had ended"
-            self._loop.call_exception_handler({"message": message, "exception": error})
+            self.loop.call_exception_handler({"message": message, "exception": error})
         else:
             self.fail(error)
 
@@ -380,7 +381,7 @@ class HTTPExchange(Exchange):
 
     def _end(self) -> None:
         self.ended = True
-        self._ended_at = self._loop.time()
+        self._ended_at = self.loop.time()
         if self._pump is not None:
             self._pump.stop()
             self._pump = None

@@ -28,7 +28,7 @@ from httpcore.protocols.states import (
     ReceiveState,
     SendState,
 )
-from httpcore.upgraded import UpgradedStream
+from httpcore.upgraded import UpgradedReceiver, UpgradedStream
 
 __all__ = ["HTTP11Protocol"]
 
@@ -49,7 +49,7 @@ class HTTP11Protocol(HTTPProtocol):
         # Per connection, from connection_made on.
         self._read_deadline: Deadline
         self._write_deadline: Deadline
-        self._upgraded: UpgradedStream | None = None
+        self._upgraded: UpgradedReceiver | None = None
         # Per exchange: set by start, cleared by _leave.
         self._exchange: HTTPExchange | None = None
         self._codec: Codec
@@ -149,7 +149,7 @@ class HTTP11Protocol(HTTPProtocol):
             self._end_request(exchange, Headers())
         elif request.expects_continue:
             exchange.await_continue()
-            self._continue_handle = self._loop.call_later(exchange.timeout.continue_timeout, self._continue)
+            self._continue_handle = self.loop.call_later(exchange.timeout.continue_timeout, self._continue)
         elif not request.peeks:
             self._send_body(exchange)
 
@@ -220,7 +220,7 @@ class HTTP11Protocol(HTTPProtocol):
             self._upgraded.pause_writing()
         elif exchange is not None:
             if exchange.timeout.write_timeout is not None:
-                self._write_deadline.arm(self._loop.time() + exchange.timeout.write_timeout)
+                self._write_deadline.arm(self.loop.time() + exchange.timeout.write_timeout)
             exchange.set_writing_paused(True)
 
     def resume_writing(self) -> None:
@@ -236,8 +236,8 @@ class HTTP11Protocol(HTTPProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        self._read_deadline = Deadline(self._loop, self._read_expired)
-        self._write_deadline = Deadline(self._loop, self._write_expired)
+        self._read_deadline = Deadline(self.loop, self._read_expired)
+        self._write_deadline = Deadline(self.loop, self._write_expired)
 
     def data_received(self, data: bytes) -> None:
         """Bytes came; b"" stands for the end of the connection, while there is an exchange."""
@@ -254,7 +254,7 @@ class HTTP11Protocol(HTTPProtocol):
                 if not exchange.head_written:  # they cannot answer what was not asked yet (RFC 9112 9.2)
                     self._connection_failed(exchange, RemoteProtocolError("bytes came before the request was sent"))
                     return
-                exchange.first_byte_at = self._loop.time()
+                exchange.first_byte_at = self.loop.time()
             events = self._codec.receive(data)
             for event in events:
                 kind = type(event)
@@ -268,7 +268,7 @@ class HTTP11Protocol(HTTPProtocol):
                     return
             # Progress is content, not bytes: what leads nowhere (interim responses, chunk framing) moves no deadline.
             if events and self._read_deadline.when is not None and exchange.receive == ReceiveState.RECEIVING_BODY:
-                self._read_deadline.when = self._loop.time() + (exchange.timeout.read_timeout or 0.0)
+                self._read_deadline.when = self.loop.time() + (exchange.timeout.read_timeout or 0.0)
         except (Exception, asyncio.CancelledError) as exc:
             exchange.handler_raised(exc)
         finally:
@@ -310,7 +310,8 @@ class HTTP11Protocol(HTTPProtocol):
     def _switched(self, exchange: HTTPExchange, leftover: bytes) -> None:
         self._leave(ConnectionEvent.UPGRADE, "")
         self._read_gate.resume()
-        stream = self._upgraded = UpgradedStream(self._transport, self, leftover)
+        self._upgraded = UpgradedReceiver(self._transport, self, leftover)
+        stream = UpgradedStream(self._upgraded)
         self._changed()
         try:
             exchange.handler.connection_upgraded(stream)
@@ -381,7 +382,7 @@ class HTTP11Protocol(HTTPProtocol):
         read_timeout = exchange.timeout.read_timeout
         refused = exchange.send == SendState.AWAITING_CONTINUE and self._continue_handle is None
         if read_timeout is not None and (refused or exchange.send == SendState.DONE) and not self._read_gate.paused:
-            self._read_deadline.arm(self._loop.time() + read_timeout)
+            self._read_deadline.arm(self.loop.time() + read_timeout)
 
     def _read_expired(self) -> None:
         exchange = self._exchange
@@ -395,6 +396,6 @@ class HTTP11Protocol(HTTPProtocol):
         seconds = exchange.timeout.write_timeout
         assert seconds is not None
         if self._write_gate.made_progress():
-            self._write_deadline.arm(self._loop.time() + seconds)
+            self._write_deadline.arm(self.loop.time() + seconds)
         else:
             exchange.fail(WriteTimeout(f"the server took none of the request for {seconds} seconds"))
