@@ -151,6 +151,7 @@ class Slots:
         for lane in list(self._lanes.values()):
             for waiter in (*lane.dialling, *lane.queued):
                 waiter.exchange.fail(PoolClosed("the pool was closed while the request waited for a connection"))
+        self._waiters.close()
         for slot in list(self._all):
             if slot.task is not None:
                 slot.task.cancel()

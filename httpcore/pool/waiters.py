@@ -19,6 +19,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from httpcore.exceptions import Phase, PoolTimeout
+from httpcore.protocols.deadlines import Deadline
 from httpcore.protocols.exchange import HTTPExchange
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ OVERTAKE_LIMIT = 16
 class Waiter:
     """One waiting exchange; its holder until it is started."""
 
-    __slots__ = ("dialling", "exchange", "handle", "lane", "overtaken", "ticket", "waiters")
+    __slots__ = ("dialling", "exchange", "expires_at", "lane", "overtaken", "ticket", "timeouts", "waiters")
 
     def __init__(self, waiters: Waiters, exchange: HTTPExchange, lane: Lane, ticket: int) -> None:
         self.waiters = waiters
@@ -44,7 +45,8 @@ class Waiter:
         self.ticket = ticket  # its place in the order of arrival, across lanes
         self.dialling = False
         self.overtaken = 0
-        self.handle: asyncio.TimerHandle | None = None  # the pool timeout's, while queued
+        self.timeouts: _Timeouts | None = None  # where its pool timeout runs, while queued
+        self.expires_at = 0.0
 
     def abandon(self, exchange: HTTPExchange) -> None:
         """The exchange failed while it waited."""
@@ -53,9 +55,51 @@ class Waiter:
 
     def expire(self) -> None:
         """The pool timeout has passed."""
-        self.handle = None
         seconds = self.exchange.timeout.pool_timeout
         self.exchange.fail(PoolTimeout(f"no connection became free within {seconds} seconds: {self.waiters.report()}"))
+
+
+class _Timeouts:
+    """The queued who have the same pool timeout. They expire in the order they came, so one timer does for all.
+
+    Takes itself out of `registry` once its timer finds nobody.
+    """
+
+    __slots__ = ("_deadline", "_loop", "_queued", "_registry", "_seconds")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, seconds: float, registry: dict[float, _Timeouts]) -> None:
+        self._loop = loop
+        self._seconds = seconds
+        self._registry = registry
+        registry[seconds] = self
+        self._queued: OrderedDict[Waiter, None] = OrderedDict()
+        self._deadline = Deadline(loop, self._expire)
+
+    def add(self, waiter: Waiter) -> None:
+        waiter.timeouts = self
+        waiter.expires_at = self._loop.time() + self._seconds
+        self._queued[waiter] = None
+        if self._deadline.when is None:
+            self._deadline.arm(waiter.expires_at)
+
+    def remove(self, waiter: Waiter) -> None:
+        # The deadline stays where it is, for whoever is first when it comes.
+        waiter.timeouts = None
+        del self._queued[waiter]
+
+    def close(self) -> None:
+        self._deadline.close()
+
+    def _expire(self) -> None:
+        now = self._loop.time()
+        while self._queued:
+            first = next(iter(self._queued))
+            if first.expires_at > now:
+                self._deadline.arm(first.expires_at)
+                return
+            first.expire()  # which takes it out
+        if self._deadline.when is None:  # and what that called has put nobody in
+            self._registry.pop(self._seconds, None)
 
 
 class Waiters:
@@ -69,6 +113,7 @@ class Waiters:
         self._loop = loop
         self._tickets = 0
         self._for_place: OrderedDict[Waiter, None] = OrderedDict()
+        self._timeouts: dict[float, _Timeouts] = {}  # by seconds; as good as always there is one
         self.queued_count = 0
         # Assigned by the pool:
         self.report: Callable[[], str]  # says what the pool looks like
@@ -89,8 +134,16 @@ class Waiters:
                 self._for_place[waiter] = None
             exchange.wait(waiter, Phase.WAITING)
             if exchange.timeout.pool_timeout is not None:
-                waiter.handle = self._loop.call_later(exchange.timeout.pool_timeout, waiter.expire)
+                seconds = exchange.timeout.pool_timeout
+                timeouts = self._timeouts.get(seconds) or _Timeouts(self._loop, seconds, self._timeouts)
+                timeouts.add(waiter)
         return waiter
+
+    def close(self) -> None:
+        """Ends the timers. Nobody may be queued any more."""
+        for timeouts in self._timeouts.values():
+            timeouts.close()
+        self._timeouts.clear()
 
     def remove(self, waiter: Waiter) -> None:
         """Takes `waiter` out, wherever it is."""
@@ -161,8 +214,7 @@ class Waiters:
         del waiter.lane.queued[waiter]
         self._for_place.pop(waiter, None)
         self.queued_count -= 1
-        if waiter.handle is not None:
-            waiter.handle.cancel()
-            waiter.handle = None
+        if waiter.timeouts is not None:
+            waiter.timeouts.remove(waiter)
         if waiter.lane.limit is not None:  # without a limit of its own, all of a lane are in _for_place
             self.enter(waiter.lane)

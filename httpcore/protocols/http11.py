@@ -266,7 +266,7 @@ class HTTP11Protocol(HTTPProtocol):
                     self._event_received(exchange, event)
                 if self._exchange is not exchange:
                     return
-            # Progress is content, not bytes: what leads nowhere (interim responses, chunk framing) moves no deadline.
+            # Progress is content: what leads nowhere (interim responses, chunk framing) moves no deadline.
             if events and self._read_deadline.when is not None and exchange.receive == ReceiveState.RECEIVING_BODY:
                 self._read_deadline.when = self.loop.time() + (exchange.timeout.read_timeout or 0.0)
         except (Exception, asyncio.CancelledError) as exc:

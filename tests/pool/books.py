@@ -48,6 +48,8 @@ def check_empty(pool: ConnectionPool) -> None:
     assert not slots._idle
     assert slots.waiting_count == 0
     assert not slots._waiters._for_place
+    assert slots._waiters._timeouts == {}
+    assert slots._connecting == slots._draining == 0
     assert slots._expiry.when is None
     assert slots._expiry._handle is None
 
@@ -102,7 +104,7 @@ def _check_lane(lane: Lane, slots: Slots) -> None:
         assert not waiter.exchange.ended
         assert waiter.dialling == (waiter in lane.dialling)
         limited = not waiter.dialling and waiter.exchange.timeout.pool_timeout is not None
-        assert (waiter.handle is not None) == limited, "the pool timeout runs when and only when one is queued"
+        assert (waiter.timeouts is not None) == limited, "the pool timeout runs when and only when one is queued"
     if lane.queued and not lane.full:
         assert next(iter(lane.queued)) in slots._waiters._for_place
 
@@ -110,6 +112,8 @@ def _check_lane(lane: Lane, slots: Slots) -> None:
 def _check_limits(slots: Slots, draining: int) -> None:
     limits, waiters = slots._limits, slots._waiters
     lanes = slots._lanes.values()
+    assert slots._connecting == sum(slot.task is not None for slot in slots._all)
+    assert slots._draining == draining
     assert waiters.queued_count == sum(len(lane.queued) for lane in lanes)
     assert all(waiter in waiter.lane.queued for waiter in waiters._for_place)
     if limits.hard_limit is not None:
@@ -122,7 +126,9 @@ def _check_limits(slots: Slots, draining: int) -> None:
     if limits.soft_limit is not None:
         assert len(slots._idle) <= limits.soft_limit
     if limits.max_waiters is not None:
-        assert slots.waiting_count <= limits.max_waiters
+        assert (
+            slots.waiting_count <= limits.max_waiters + draining
+        )  # who gets an idle connection's place waits for its end
     wants_place = any(not waiter.lane.full for waiter in waiters._for_place)
     if wants_place:
         assert not slots._has_room, "somebody waits for a place that is free"

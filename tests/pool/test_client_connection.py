@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 
 import pytest
@@ -26,6 +27,19 @@ from httpcore.trace import HeadSent, TCPConnected, TLSEstablished, TraceEvent
 from tests.clock import Clock, turns
 from tests.conftest import TLSFiles
 from tests.pool.peers import AutoPeer, RecordingHandler, auto_connector
+
+
+async def test_connection_that_is_dropped_is_closed_with_a_warning(recwarn: pytest.WarningsRecorder) -> None:
+    async with auto_connector() as connector:
+        connection = await ClientConnection.connect("http://a/", connector=connector)
+        response = await connection.request("GET", "http://a/", stream=True)
+        del connection
+        gc.collect()
+        messages = [str(warning.message) for warning in recwarn.list]
+        assert messages == ["unclosed <ClientConnection to http://a:80, 1 available, 0 in flight>"]
+        recwarn.clear()
+        assert await response.read() == b"ok"
+        await connector.all_closed()
 
 
 async def test_it_carries_one_request_after_the_other(connector: MemoryConnector[HTTP11Peer]) -> None:

@@ -130,6 +130,63 @@ async def test_without_pool_timeout_a_request_waits_for_ever(
     assert second.completed
 
 
+async def test_each_request_waits_as_long_as_its_own_timeout_says(
+    watched: Watch, clock: Clock, send: Send, connector: MemoryConnector[HTTP11Peer]
+) -> None:
+    pool = watched(ConnectionPool(limits=PoolLimits(hard_limit=1), connector=connector))
+    first = send(pool, timeout=TimeoutConfig(None))
+    long, short, again = [send(pool, timeout=TimeoutConfig(None, pool_timeout=seconds)) for seconds in (5, 2, 2)]
+    await clock.advance(1)
+    late = send(pool, timeout=TimeoutConfig(None, pool_timeout=2))
+    await clock.advance(1.1)
+    assert isinstance(short.error, PoolTimeout) and isinstance(again.error, PoolTimeout)
+    assert "within 2 seconds" in str(short.error)
+    assert not long.ended and not late.ended
+    await clock.advance(1)
+    assert isinstance(late.error, PoolTimeout) and not long.ended
+    assert pool._slots is not None
+    assert set(pool._slots._waiters._timeouts) == {5}  # nothing is kept for a timeout that nobody has
+    await clock.advance(2)
+    assert isinstance(long.error, PoolTimeout)
+    assert pool._slots._waiters._timeouts == {}
+    await answer(connector, 0)
+    assert first.completed
+
+
+async def test_who_waits_again_when_a_timeout_passes_has_all_of_it_again(
+    watched: Watch, clock: Clock, send: Send, connector: MemoryConnector[HTTP11Peer]
+) -> None:
+    pool = watched(ConnectionPool(limits=PoolLimits(hard_limit=1), connector=connector))
+    again: list[RecordingHandler] = []
+
+    class Persistent(RecordingHandler):
+        def exchange_failed(self, exc: BaseException) -> None:
+            super().exchange_failed(exc)
+            again.append(send(pool, timeout=timeout))
+
+    timeout = TimeoutConfig(None, pool_timeout=2)
+    first = send(pool, timeout=TimeoutConfig(None))
+    pool.dispatch(Request("GET", "http://a/"), Persistent(), timeout=timeout)
+    await clock.advance(2.1)
+    assert len(again) == 1
+    await clock.advance(1.8)
+    assert not again[0].ended
+    await clock.advance(0.3)
+    assert isinstance(again[0].error, PoolTimeout)
+    await answer(connector, 0)
+    assert first.completed
+
+
+async def test_request_that_can_have_an_idle_connections_place_is_no_waiter_too_many(
+    watched: Watch, send: Send
+) -> None:
+    pool = watched(ConnectionPool(limits=PoolLimits(hard_limit=1, max_waiters=0), connector=auto_connector()))
+    await send(pool, "http://a/").until_ended()
+    second = send(pool, "http://b/")
+    await second.until_ended()
+    assert second.completed
+
+
 # Order.
 
 
