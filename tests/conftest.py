@@ -6,7 +6,7 @@ import asyncio
 import gc
 import inspect
 import ssl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,7 +80,7 @@ class TLSFiles:
 
 
 @pytest.fixture(scope="session")
-def tls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TLSFiles]:
+def tls(tmp_path_factory: pytest.TempPathFactory) -> TLSFiles:
     """Certificates for servers on loopback."""
     folder = tmp_path_factory.mktemp("tls")
     authority = trustme.CA()
@@ -89,4 +89,4 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TLSFiles]:
     authority.cert_pem.write_to_path(str(files.ca_path))
     files.cert_path.write_bytes(b"".join(blob.bytes() for blob in certificate.cert_chain_pems))
     certificate.private_key_pem.write_to_path(str(files.key_path))
-    yield files
+    return files

@@ -98,8 +98,8 @@ class _Timeouts:
                 self._deadline.arm(first.expires_at)
                 return
             first.expire()  # which takes it out
-        if self._deadline.when is None:  # and what that called has put nobody in
-            self._registry.pop(self._seconds, None)
+        self.close()
+        self._registry.pop(self._seconds, None)
 
 
 class Waiters:

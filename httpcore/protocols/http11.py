@@ -113,9 +113,7 @@ class HTTP11Protocol(HTTPProtocol):
         if self._exchange is not None:
             self._exchange.fail(error)  # which comes back through abandon
         elif not self.closed:
-            if self.state == ConnectionState.IDLE:
-                self._leave(ConnectionEvent.CLOSE, str(error))
-                self._changed()
+            self.close(str(error))
             self._close_transport(abort=True)
 
     def abandon(self, exchange: HTTPExchange) -> None:
