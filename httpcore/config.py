@@ -170,7 +170,8 @@ class PoolLimits:
         keepalive_expiry: seconds after which an idle connection is closed. `None` keeps it for ever.
         max_age: seconds after which a connection takes no further request, so that changes of DNS and of load
             balancers are followed; shortened at random by up to a tenth, lest all end at once. `None` sets none.
-        max_waiters: how many requests may wait for a connection; one more fails at once. `None` sets no limit.
+        max_waiters: how many requests may wait because a limit forbids to make a connection; one more fails at once,
+            unless it can have an idle connection's place. `None` sets no limit.
 
     Raises:
         TypeError: a limit is no number.

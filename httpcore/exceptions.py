@@ -1,6 +1,6 @@
 """Every error the library raises, in one tree under `HTTPCoreError`.
 
-Errors of h11, h2, `OSError` and `ssl` are translated into these at the boundary that met them, with the original
+Errors of h11, `OSError` and `ssl` are translated into these at the boundary that met them, with the original
 as `__cause__`; nothing above that boundary catches the originals.
 """
 

@@ -21,6 +21,7 @@ from httpcore.upgraded import UpgradedStream
 
 __all__ = ["Response", "ResponseCollector"]
 
+_SMALL_PART = 4096  # bytes below which parts are put together as they come: an object for each costs far more than it
 _DECODE_STEP = 64 * 1024  # bytes that one step of decoding gives, about
 # Without content (RFC 9112 6.3), or with a part of it, which cannot be decoded by itself (RFC 9110 15.3.7).
 _NEVER_DECODED = frozenset({101, 204, 206, 304})
@@ -74,7 +75,7 @@ class Response:
     Attributes:
         status_code: int.
         reason: bytes, b"" where the server gave none.
-        http_version: b"HTTP/1.1", b"HTTP/1.0" or b"HTTP/2".
+        http_version: b"HTTP/1.1" or b"HTTP/1.0".
         headers: a list of (lower-case name, value) byte pairs with look-up by name. Where content was or will be
             decoded, `content-encoding` and `content-length` are not in it.
         raw_headers: the wire's header fields, as they came.
@@ -112,7 +113,7 @@ class Response:
         self._closed = False
         self._body = None  # until it was read
         self._reader: _ContentIterator | None = None  # of a `read` that goes on, or was cancelled, and ...
-        self._parts: list[bytes] = []  # ... what it has got so far
+        self._parts: list[bytes | bytearray] = []  # ... what it has got so far
         values = [value for name, value in head.headers if name == b"content-encoding"]
         if values and decode and not no_content and head.status_code not in _NEVER_DECODED:
             codings = codings_of(values)
@@ -211,14 +212,19 @@ class Response:
             parts = self._parts
             size = sum(map(len, parts))
             async for part in self._reader:
-                parts.append(part)
+                if len(part) >= _SMALL_PART:
+                    parts.append(part)
+                elif parts and isinstance(parts[-1], bytearray):
+                    parts[-1] += part
+                else:
+                    parts.append(bytearray(part))
                 size += len(part)
                 if limit is not None and size > limit:
                     self._close()
                     raise ResponseTooLarge(
                         f"the response's content is over max_body_size, {limit} bytes: stream it, or raise the limit"
                     )
-            self._body = parts[0] if len(parts) == 1 else b"".join(parts)
+            self._body = bytes(parts[0]) if len(parts) == 1 else b"".join(parts)
             self._reader, self._parts = None, []
         return self._body
 

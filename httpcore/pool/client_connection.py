@@ -25,7 +25,7 @@ class ClientConnection(Dispatcher):
     """One connection to one origin. It never waits for a place, connects anew, or sends anything again.
 
     Make it with `await ClientConnection.connect(url)`. `await close()` lets the exchange it carries end first;
-    `close(force=True)` aborts it.
+    `close(force=True)` aborts it. One that is dropped closes in the first way, with a `ResourceWarning`.
     """
 
     def __init__(
@@ -51,6 +51,9 @@ class ClientConnection(Dispatcher):
         ssl: SSLTypes = None,
         timeout: TimeoutTypes = None,
         trace: TraceHook | None = None,
+        max_body_size: int | None = DEFAULT_MAX_BODY_SIZE,
+        high_water: int = DEFAULT_HIGH_WATER,
+        low_water: int = DEFAULT_LOW_WATER,
         connector: Connector | None = None,
     ) -> Self:
         """Opens a connection to the origin of `url`, whose path does not matter.
@@ -61,6 +64,7 @@ class ClientConnection(Dispatcher):
             timeout: a `TimeoutConfig`, or seconds for each; `None` is 5 seconds each. It holds for this call and is
                 the default for requests.
             trace: a hook, for this call and for requests that have none of their own.
+            max_body_size, high_water, low_water: as for `ConnectionPool`.
             connector: opens the connection; `None` is `TCPConnector()`.
 
         Raises:
@@ -76,7 +80,15 @@ class ClientConnection(Dispatcher):
         except HTTPCoreError as exc:
             exc.host, exc.port, exc.phase = origin.host, origin.port, Phase.CONNECTING
             raise
-        return cls(protocol, origin, timeout=timeout, trace=trace)
+        return cls(
+            protocol,
+            origin,
+            timeout=timeout,
+            trace=trace,
+            max_body_size=max_body_size,
+            high_water=high_water,
+            low_water=low_water,
+        )
 
     @property
     def available(self) -> int:

@@ -24,12 +24,14 @@ __all__ = ["ConnectionPool"]
 class ConnectionPool(Dispatcher):
     """Sends requests, and keeps connections for the next ones.
 
-    It may be made where no loop runs, and belongs to the loop that first uses it. Used on another one later, as with
-    two `asyncio.run` in a row, it drops the first loop's connections and goes on.
+    It may be made where no loop runs, and belongs to the loop that first uses it. Used on another one, as with two
+    `asyncio.run` in a row, it starts afresh there; on the first one, if that still runs, everything ends as with
+    `close()`. After a fork the child makes connections of its own, and leaves the parent's alone.
 
     `await close()`, or the end of `async with`, takes no new requests, fails the waiting ones with `PoolClosed`, and
     closes idle connections. A response that is being read may be read to its end, and its connection closes with it;
-    `close(force=True)` aborts those too.
+    `close(force=True)` aborts those too. A pool that is dropped with connections open closes in the first way, with a
+    `ResourceWarning`.
 
     Args:
         ssl: an `SSLConfig` or an `ssl.SSLContext`; `None` verifies against certifi's authorities.

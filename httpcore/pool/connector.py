@@ -1,4 +1,4 @@
-"""Connector: what opens the way to a server, and the one for TCP and TLS."""
+"""Connector: what opens the way to a server, the one for TCP and TLS, and `dial`, which all connections come from."""
 
 from __future__ import annotations
 

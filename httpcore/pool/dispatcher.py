@@ -1,4 +1,4 @@
-"""Dispatcher: `request()` and `send()` over `dispatch()`, for whatever can dispatch."""
+"""Dispatcher: `dispatch()`, `request()` and `send()`, for whatever can start an exchange; who negotiates codings."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DEFAULT_MAX_BODY_SIZE = 100 * 1024 * 1024  # bytes: more than a body that belong
 
 
 class Dispatcher(ABC):
-    """What has `dispatch`, and gets the async API for it.
+    """Makes exchanges, for callbacks and for the async API. A subclass starts them, in `_submit`.
 
     Args:
         timeout: of exchanges that have none of their own: a `TimeoutConfig`, or seconds for each; `None` is 5 seconds
@@ -66,7 +66,7 @@ class Dispatcher(ABC):
     ) -> Exchange:
         """Sends `request` and tells `handler` what comes of it. Never waits, never blocks.
 
-        To be called on the loop's thread. Everything else of this class is built on it.
+        To be called on the loop's thread. `request` and `send` do the same with a handler that makes a `Response`.
 
         Args:
             request: the request.

@@ -188,7 +188,9 @@ class Slots:
         lane.count += 1
         self._all.add(slot)
         self._connecting += 1
-        slot.task = self.loop.create_task(self._run_dial(slot, cause.timeout.connect_timeout, cause.trace))
+        # Not by the loop's task factory: an eager one would run the dial before the books are in order.
+        dial = self._run_dial(slot, cause.timeout.connect_timeout, cause.trace)
+        slot.task = asyncio.Task(dial, loop=self.loop)
         slot.task.add_done_callback(functools.partial(self._dial_ended, slot))
         return slot
 
@@ -319,7 +321,11 @@ class Slots:
         slot.protocol.close(reason)
 
     def _expire(self) -> None:
-        """Closes what has been idle for too long. Idle connections expire in the order they became idle."""
+        """Closes what has been idle for too long.
+
+        Idle connections expire in the order they became idle, but for those whose server said that it keeps them for
+        less: these end when they come first here, or when somebody wants them.
+        """
         expiry = self._limits.keepalive_expiry
         assert expiry is not None
         now = self.loop.time()

@@ -1,4 +1,4 @@
-"""HTTPProtocol: what HTTP/1.1 and HTTP/2 share on a transport.
+"""HTTPProtocol: what a client's end of a connection does whatever the version of HTTP.
 
 It owns the transport's life and its one flush, and translates what goes wrong on it. A subclass says what the bytes
 mean. Whoever owns the connection (a pool's slot, or nobody) is told of changes by one callback.
@@ -30,6 +30,7 @@ _connection_ids = itertools.count(1)
 # In these versions asyncio's writelines never calls pause_writing (CVE-2024-12254): a server that does not read would
 # let the buffer grow to the size of the body.
 _WRITELINES_PAUSES = not ((3, 12) <= sys.version_info < (3, 12, 9) or (3, 13) <= sys.version_info < (3, 13, 2))
+_LINGER = 5.0  # seconds in which a peer takes what was written before the connection was closed, or answers TLS's end
 _DRAIN_SIZE = 64 * 1024  # bytes that are looked at for an answer behind a broken write
 
 Outgoing = bytes | bytearray | memoryview
@@ -65,6 +66,7 @@ class HTTPProtocol(asyncio.Protocol, Carrier, ABC):
         self._in_callback = False  # a transport's callback is running, and will flush at its end
         self._poll: Callable[[int], list[tuple[int, int]]] | None = None  # asks the socket whether anything came
         self._closed: asyncio.Future[None]
+        self._linger: asyncio.TimerHandle | None = None  # runs while what was written is still to be sent
 
     # What users and owners call.
 
@@ -192,12 +194,17 @@ class HTTPProtocol(asyncio.Protocol, Carrier, ABC):
             self._outgoing = []
             if self._transport.is_closing():  # nobody will read it, and some transports raise
                 return
-            if len(outgoing) == 1:
-                self._transport.write(outgoing[0])
-            elif _WRITELINES_PAUSES:
-                self._transport.writelines(outgoing)
-            else:
-                self._transport.write(b"".join(outgoing))
+            try:
+                if len(outgoing) == 1:
+                    self._transport.write(outgoing[0])
+                elif _WRITELINES_PAUSES:
+                    self._transport.writelines(outgoing)
+                else:
+                    self._transport.write(b"".join(outgoing))
+            except Exception as exc:  # asyncio's own do not raise, others' may
+                error = WriteError(f"the transport refused what was written: {exc!r}")
+                error.__cause__ = exc
+                self.abort(error)
 
     def _changed(self) -> None:
         if self.on_change is not None:
@@ -219,11 +226,17 @@ class HTTPProtocol(asyncio.Protocol, Carrier, ABC):
             self._transport.abort()
         else:
             self._flush()
+            unsent = self.info.ssl_object is not None or self._transport.get_write_buffer_size() > 0
             self._transport.close()
+            if unsent and self._linger is None:
+                # A peer that takes no more would keep the connection, and its place in a pool, for ever.
+                self._linger = self.loop.call_later(_LINGER, self._transport.abort)
 
     def _lost(self) -> None:
         # Drops what refers back to the transport, so that no cycle keeps its memory until the next collection.
         self._poll = None
+        if self._linger is not None:
+            self._linger.cancel()
         self._closed.set_result(None)
 
     def _translate(self, exc: Exception | None, *, sending: bool) -> HTTPCoreError:

@@ -27,7 +27,7 @@ __all__ = [
 
 MAX_HEAD_SIZE = 64 * 1024  # bytes of all heads of one exchange together, interim ones included
 MAX_FIELDS = 256  # field lines in a head, or in trailers: no real server comes near
-MAX_CHUNK_OVERHEAD = 16 * 1024  # bytes of chunk framing beyond what chunks of their size need, and of trailers
+MAX_CHUNK_OVERHEAD = 16 * 1024  # bytes of chunk framing, extensions and trailers beyond what the content needs
 
 _KEEP_ALIVE_TIMEOUT = re.compile(rb"(?:^|[,; ])timeout=([0-9]{1,6})", re.IGNORECASE | re.ASCII)
 

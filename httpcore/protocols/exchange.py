@@ -1,8 +1,8 @@
 """HTTPExchange: one request and its response, from `dispatch` to the end, on whatever carries it.
 
 It owns what belongs to the exchange and not to a connection: the states of its two halves, its total deadline, the
-task that reads a streamed body, and the promise that its handler hears of the end exactly once. The connection that
-carries it reads and moves the halves; the exchange asks the connection to write, to pause or to let go.
+pump of a streamed body, and the promise that its handler hears of the end exactly once. The connection that carries it
+says what happened, which moves the halves; the exchange asks the connection to write, to pause or to let go.
 """
 
 from __future__ import annotations

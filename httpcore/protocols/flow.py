@@ -1,6 +1,7 @@
 """ReadGate and WriteGate: a transport's flow control, for both directions.
 
-ReadGate alone calls `pause_reading` and `resume_reading`; WriteGate knows whether the transport takes more.
+While HTTP is spoken, ReadGate alone calls `pause_reading` and `resume_reading`. WriteGate knows whether the transport
+takes more.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The HTTP/1.1 codec on h11: the strict one, and the default.
+"""The HTTP/1.1 codec on h11.
 
 h11 parses every head and every chunk. It is not asked to do what needs no parser: to write a request that `Request` has
 validated already, and to count the bytes of a body whose length is known or that ends with the connection. Each call

@@ -1,11 +1,11 @@
 """HTTP11Protocol: HTTP/1.1 on one transport, one exchange at a time.
 
 Theory of operation. `start` takes an exchange and writes its head, with the body where that is small; a longer or
-streamed body is pushed by the exchange's own task, or by the caller, through `write_body` and `end_body`.
+streamed body is pushed by the exchange's `BodyPump`, or by the caller, through `write_body` and `end_body`.
 `data_received` hands the bytes to the codec and calls the handler for everything that comes out, at once. The two
 halves meet in `_response_ended`: the connection is reused if, and only if, both are done, HTTP says it persists, and
-not one byte is left over; in every other case it closes. Every other end goes through `HTTPExchange.fail` or
-`connection_failed`, and comes back here through `abandon`.
+not one byte is left over; in every other case it closes. A connection that breaks tells its exchange through
+`connection_failed`, an exchange that fails lets go through `abandon`. After an upgrade `UpgradedReceiver` takes over.
 """
 
 from __future__ import annotations
@@ -187,8 +187,9 @@ class HTTP11Protocol(HTTPProtocol):
     def _end_request(self, exchange: HTTPExchange, trailers: Headers) -> None:
         if end := self._codec.send_eof(trailers):
             self._write(end)
-        exchange.body_sent()
-        self._await_progress(exchange)
+        if not exchange.ended:  # by a handler that was asked to pause, or a transport that refused
+            exchange.body_sent()
+            self._await_progress(exchange)
 
     def _continue(self) -> None:
         """The server said 100 (Continue), or nothing for long enough (RFC 9110 10.1.1)."""
@@ -329,8 +330,7 @@ class HTTP11Protocol(HTTPProtocol):
     def eof_received(self) -> bool:
         """The server will send no more. Returns whether the transport is to stay open."""
         if self._upgraded is not None:
-            # With TLS the answer would change nothing but for a warning: TLS has no half-closed state here.
-            return self._upgraded.eof_received() and self.info.ssl_object is None
+            return self._upgraded.eof_received()
         if self.state == ConnectionState.IDLE:
             self.close("the server closed it")
         elif self._exchange is not None and self.info.ssl_object is None:
@@ -385,8 +385,7 @@ class HTTP11Protocol(HTTPProtocol):
     def _read_expired(self) -> None:
         exchange = self._exchange
         assert exchange is not None  # _leave takes the deadlines back
-        seconds = exchange.timeout.read_timeout
-        exchange.fail(ReadTimeout(f"the server made no progress for {seconds} seconds"))
+        exchange.fail(ReadTimeout(f"the server made no progress for {exchange.timeout.read_timeout} seconds"))
 
     def _write_expired(self) -> None:
         exchange = self._exchange

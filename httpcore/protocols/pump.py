@@ -52,7 +52,7 @@ class BodyPump:
         self._sink = sink
         self._paused = paused
         self._writable: asyncio.Future[None] | None = None  # what the task waits for while paused
-        self._task: asyncio.Task[None] | None = loop.create_task(self._run(loop), context=context)
+        self._task: asyncio.Task[None] | None = asyncio.Task(self._run(loop), loop=loop, context=context)
 
     def set_paused(self, paused: bool) -> None:
         """Lets it stop after the piece in hand, or go on."""
@@ -81,12 +81,14 @@ class BodyPump:
         chunks = self._request.open_body()
         try:
             async for chunk in chunks:
-                if len(chunk) and not self._sink.send_chunk(chunk):
+                if self._task is None or (len(chunk) and not self._sink.send_chunk(chunk)):
                     return
                 while self._paused:
                     self._writable = loop.create_future()
                     await self._writable
         finally:
             await chunks.aclose()  # type: ignore[attr-defined]  # it is a generator of request.py
+        if self._task is None:  # a body that outlived its cancellation must not end the same one, sent again
+            return
         trailers = self._request.trailers
         self._sink.send_end(check_trailers(trailers() if callable(trailers) else trailers))

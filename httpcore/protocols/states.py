@@ -1,7 +1,7 @@
 """The state machines of an exchange and of an HTTP/1.1 connection, as tables.
 
-h11 and h2 know what is legal on the wire; these tables hold only what they do not know. A pair that is missing
-from a table cannot happen, whatever the peer or the caller does: it is a bug of ours, and raises `RuntimeError`.
+h11 knows what is legal on the wire; these tables hold only what it does not know. A pair that is missing from a table
+cannot happen, whatever the peer or the caller does: it is a bug of ours, and raises `RuntimeError`.
 
 Enums are `IntEnum`s because they are dictionary keys on the path of every request, and a plain `Enum` hashes in Python.
 """

@@ -18,6 +18,7 @@ from httpcore import (
     RemoteProtocolError,
     Request,
     ResponseClosed,
+    ResponseTooLarge,
     TimeoutConfig,
     UnsupportedProtocol,
 )
@@ -40,6 +41,14 @@ async def test_connection_that_is_dropped_is_closed_with_a_warning(recwarn: pyte
         recwarn.clear()
         assert await response.read() == b"ok"
         await connector.all_closed()
+
+
+async def test_limit_of_the_body_is_the_connections_own() -> None:
+    async with auto_connector() as connector:
+        connection = await ClientConnection.connect("http://a/", connector=connector, max_body_size=1)
+        with pytest.raises(ResponseTooLarge):
+            await connection.request("GET", "http://a/")
+        await connection.close()
 
 
 async def test_it_carries_one_request_after_the_other(connector: MemoryConnector[HTTP11Peer]) -> None:

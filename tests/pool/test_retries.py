@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 from collections.abc import Callable
 
@@ -22,7 +23,7 @@ from httpcore import (
     TimeoutConfig,
 )
 from httpcore.exceptions import Phase
-from httpcore.testing import MemoryConnector
+from httpcore.testing import MemoryConnector, ScriptedPeer
 from httpcore.trace import RequestReplayed, TraceEvent
 from tests.clock import Clock, turns
 from tests.pool.conftest import Send, Watch
@@ -199,6 +200,48 @@ async def test_a_request_is_never_sent_a_third_time(watched: Watch) -> None:
     assert arrivals.counts[b"1"] == 2
     assert len(connector.dials) == 2
     assert pool.num_connections == 0
+
+
+@pytest.mark.parametrize("goes_on", [True, False], ids=["goes on", "ends"])
+async def test_a_body_that_outlives_its_cancellation_is_not_mixed_into_the_one_sent_again(
+    watched: Watch, goes_on: bool
+) -> None:
+    connector: MemoryConnector[ScriptedPeer] = MemoryConnector(lambda: ScriptedPeer(close_on_eof=True))
+    pool = watched(ConnectionPool(connector=connector, limits=PoolLimits(hard_limit=1)))
+    resent, ended = asyncio.Event(), asyncio.Event()
+    begun = 0
+
+    async def stubborn():
+        nonlocal begun
+        begun += 1
+        if begun == 1:
+            try:
+                yield b"first"
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                await resent.wait()
+                if goes_on:
+                    yield b"stray"
+            finally:
+                ended.set()
+        else:
+            yield b"second"
+            resent.set()
+            await ended.wait()
+            await turns()
+
+    request = asyncio.create_task(pool.request("GET", "http://a/"))
+    peer = await connector.accept()
+    peer.send(b"HTTP/1.1 204 No Content\r\n\r\n")
+    await request
+    request = asyncio.create_task(pool.request("PUT", "http://a/", body=stubborn))
+    await peer.receive_until(b"first\r\n")
+    peer.close()
+    peer = await connector.accept()
+    content = (await peer.receive_until(b"0\r\n\r\n")).partition(b"\r\n\r\n")[2]
+    assert content == b"6\r\nsecond\r\n0\r\n\r\n"
+    peer.send(b"HTTP/1.1 204 No Content\r\n\r\n")
+    assert (await request).status_code == 204
 
 
 async def test_a_request_on_a_new_connection_that_dies_is_not_sent_again(watched: Watch) -> None:

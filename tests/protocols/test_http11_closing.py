@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from httpcore.exceptions import LocalProtocolError, RemoteProtocolError, ResponseClosed
+from httpcore.exceptions import LocalProtocolError, RemoteProtocolError, ResponseClosed, WriteError
 from httpcore.protocols.states import ConnectionState
 from httpcore.request import Request
 from tests.protocols.recording import URL, Recorder, response
@@ -62,6 +62,42 @@ async def test_bytes_that_come_while_closing_are_dropped(connect):
     client.protocol.data_received(b"late")
     client.protocol.eof_received()
     assert recorder.names[-1] == "complete"
+
+
+@pytest.mark.parametrize("fields", [{"Connection": "close"}, {}], ids=["close", "keep-alive"])
+async def test_close_does_not_wait_for_ever_for_a_peer_that_takes_nothing(connect, clock, fields):
+    client = await connect(capacity=1000)
+    client.peer.pause()
+    await client.answer_early(Request("POST", URL, fields, bytes(50_000)))
+    client.protocol.close("no longer needed")
+    began = clock.now
+    await client.protocol.wait_closed()
+    assert client.protocol.closed
+    assert clock.now > began
+
+
+async def test_close_gives_a_slow_peer_time_to_take_what_was_sent(connect):
+    client = await connect(capacity=1000)
+    client.peer.pause()
+    await client.answer_early(Request("POST", URL, {"Connection": "close"}, bytes(50_000)))
+    client.peer.resume()
+    assert (await client.peer.receive_eof()).endswith(bytes(50_000))
+    await client.protocol.wait_closed()
+
+
+@pytest.mark.parametrize("request_", [GET, Request("POST", URL, body=b"content")], ids=["write", "writelines"])
+async def test_transport_that_raises_when_written_to_fails_the_exchange(client, monkeypatch, request_):
+    refusal = ValueError("no more")
+
+    def refuse(*_: object) -> None:
+        raise refusal
+
+    monkeypatch.setattr(client.transport, "write", refuse)
+    monkeypatch.setattr(client.transport, "writelines", refuse)
+    recorder = client.dispatch(request_)
+    assert isinstance(recorder.error, WriteError)
+    assert recorder.error.__cause__ is refusal
+    await client.protocol.wait_closed()
 
 
 async def test_dispatch_on_a_busy_connection_is_refused_and_harms_nothing(client):
