@@ -589,10 +589,11 @@ async def test_streamed_content_has_no_max_body_size(exchanged: Exchanged) -> No
 @pytest.mark.parametrize("sizes", [[2] * 50_000, [2, 5000, 2, 2, 4096, 1], [3]], ids=["tiny", "mixed", "one"])
 async def test_content_in_small_parts_is_put_together_as_it_comes(sizes: list[int]) -> None:
     parts = [bytes([index % 256]) * size for index, size in enumerate(sizes)]
+    content = b"".join(parts)
     response = Response(200, body=iter(parts))
     tracemalloc.start()
     try:
-        assert await response.read() == b"".join(parts)
+        assert await response.read() == content
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

@@ -176,7 +176,7 @@ async def _live(limits: PoolLimits, steps: list[tuple[Callable[[World, int], obj
     ],
     ids=["one", "per-origin", "ageing"],
 )
-@settings(max_examples=60, deadline=None, derandomize=True, database=None)
+@settings(max_examples=200, deadline=None, derandomize=True, database=None)
 @given(steps=st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 1000)), min_size=5, max_size=60))
 def test_the_books_stay_right_whatever_happens(
     limits: PoolLimits, steps: list[tuple[Callable[[World, int], object], int]]

@@ -155,6 +155,19 @@ async def test_handler_that_raises_when_asked_to_stop_fails_its_exchange(narrow,
     await narrow.protocol.wait_closed()
 
 
+async def test_handler_that_aborts_when_the_end_of_its_body_fills_the_transport(connect):
+    client = await connect(capacity=1000)
+    client.peer.pause()
+    recorder = Recorder()
+    recorder.on("pause_writing", lambda: recorder.exchange.abort())
+    client.dispatch(Request("POST", URL, body=PUSHED), recorder)
+    recorder.exchange.write(bytes(1000))
+    client.transport.set_write_buffer_limits(high=client.transport.get_write_buffer_size())
+    recorder.exchange.write_eof()
+    assert recorder.names == ["started", "pause_writing", "failed"]
+    assert client.protocol.closing
+
+
 async def test_exchange_that_starts_on_a_full_transport_waits_for_room(narrow):
     """The server answered before it had read the request; what is left of that stands before the next one."""
     narrow.transport.set_write_buffer_limits(high=1000)
