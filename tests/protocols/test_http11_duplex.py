@@ -58,6 +58,24 @@ async def test_response_before_the_request_body_ends_closes(cut_client, framing)
     await cut_client.peer.closed()
 
 
+async def test_response_before_the_first_piece_leaves_the_body_unopened(client):
+    opened = False
+
+    async def body():
+        nonlocal opened
+        opened = True
+        yield b"some"
+
+    recorder = client.dispatch(Request("POST", URL, body=body))
+    # Before the task that reads the body takes its first step: on a busy machine the server can be that fast.
+    client.protocol.data_received(response(CL2, body=b"ok", status=b"413 OK"))
+    await recorder.end()
+    assert (recorder.statuses, recorder.body, recorder.names[-1]) == ([413], b"ok", "complete")
+    assert client.protocol.close_reason == "the response came before the request had ended"
+    await client.peer.closed()
+    assert not opened
+
+
 async def test_head_of_an_early_response_comes_at_once_and_the_upload_goes_on(cut_client):
     recorder = cut_client.dispatch(Request("POST", URL, body=PUSHED))
     cut_client.peer.send(response(CL2, body=b"o"))
