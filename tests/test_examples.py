@@ -16,6 +16,16 @@ from tests.servers import Nginx, serving
 _EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
+# Runs the file behind it, and keeps what asyncio's debug mode finds, but for how long a step of the loop took, which
+# says how busy the machine is.
+_RUN = """
+import logging, runpy, sys
+logging.getLogger("asyncio").addFilter(lambda record: not record.msg.startswith("Executing "))
+del sys.argv[0]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
 class _Example:
     """A running example."""
 
@@ -29,7 +39,7 @@ class _Example:
         return cls(
             await asyncio.create_subprocess_exec(
                 # An example leaves nothing unclosed, and uses nothing deprecated.
-                *(sys.executable, "-W", "error", "-X", "dev", str(_EXAMPLES / name), *map(str, arguments)),
+                *(sys.executable, "-W", "error", "-X", "dev", "-c", _RUN, str(_EXAMPLES / name), *map(str, arguments)),
                 cwd=_EXAMPLES.parent,
                 env={"PYTHONPATH": str(_EXAMPLES.parent)},
                 stdout=asyncio.subprocess.PIPE,

@@ -348,9 +348,10 @@ class HTTPExchange(Exchange):
 
     def send_chunk(self, data: bytes | bytearray | memoryview) -> bool:
         """Sends a piece of the body; returns whether any more is wanted."""
-        if self._carrier is not None:
-            self._carrier.write_body(self, data)
-        return self._carrier is not None
+        carrier = self._carrier
+        assert carrier is not None  # who takes the carrier away stops the pump
+        carrier.write_body(self, data)
+        return not self.ended
 
     def send_end(self, trailers: Headers) -> None:
         """Ends the body."""
