@@ -16,7 +16,7 @@ from collections.abc import Callable
 from httpcore.exceptions import HTTPCoreError, LocalProtocolError, ReadTimeout, RemoteProtocolError, WriteTimeout
 from httpcore.handlers import ResponseHead
 from httpcore.headers import Headers
-from httpcore.protocols.base import HTTPProtocol, Outgoing
+from httpcore.protocols.base import LARGE_READ_SIZE, READ_SIZE, HTTPProtocol, Outgoing
 from httpcore.protocols.codec import Codec, CodecEvent, EndOfMessage, Interim, Switched
 from httpcore.protocols.deadlines import Deadline
 from httpcore.protocols.exchange import HTTPExchange
@@ -248,6 +248,8 @@ class HTTP11Protocol(HTTPProtocol):
                 self.close("bytes came while it was idle")
             return
         self._in_callback = True
+        if len(data) == READ_SIZE:
+            self._set_read_size(LARGE_READ_SIZE)
         try:
             if exchange.first_byte_at is None and data:
                 if not exchange.head_written:  # they cannot answer what was not asked yet (RFC 9112 9.2)

@@ -64,6 +64,22 @@ def dispatch(protocol: HTTP11Protocol, request: Request | None = None) -> Record
     return recorder
 
 
+async def test_reads_grow_when_one_is_filled():
+    """What a small response does not need is not allocated for it, and a large one does not go without."""
+    size = 4 * 1024 * 1024
+    async with connected() as (protocol, peer):
+        sizes = []
+        for transcript in (OK, response(b"Content-Length: %d" % size, body=bytes(size)), OK):
+            recorder = Recorder()
+            protocol.dispatch(Request("GET", URL), recorder)
+            await peer.receive_until(b"\r\n\r\n")
+            peer.send(transcript)
+            await recorder.end()
+            assert recorder.names[-1] == "complete"
+            sizes.append(protocol._transport.max_size)  # type: ignore[attr-defined]  # asyncio's transports have it
+        assert sizes == [64 * 1024, 256 * 1024, 256 * 1024]
+
+
 async def test_requests_follow_each_other_on_a_connection_of_the_callers_own():
     async with connected(HTTP11Peer) as (protocol, peer):
         assert isinstance(peer, HTTP11Peer)
