@@ -7,7 +7,7 @@ import ssl
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-__all__ = ["PoolLimits", "SSLConfig", "SSLTypes", "TimeoutConfig", "TimeoutTypes"]
+__all__ = ["HTTP2Config", "PoolLimits", "SSLConfig", "SSLTypes", "TimeoutConfig", "TimeoutTypes"]
 
 _Path: TypeAlias = str | os.PathLike[str]
 
@@ -42,7 +42,10 @@ class SSLConfig:
             (certificate path, key path), or a tuple (certificate path, key path, password). `None` sends none.
         verify: `True` trusts the authorities of `certifi`. A path trusts the authorities in that PEM file, or in
             that folder of hashed PEM files. `False` verifies nothing: neither the chain nor the name. An
-            `ssl.SSLContext` is used as it is and never changed; it alone then says whom to trust.
+            `ssl.SSLContext` is used as it is and never changed; it alone then says whom to trust, and which versions
+            of HTTP are offered: for HTTP/2 call `context.set_alpn_protocols(["h2", "http/1.1"])` beforehand. A
+            context that offers h2 where HTTP/2 may not be spoken (`http2=False`, a request with an `upgrade` field)
+            is a `ConnectError` if the server chooses it.
 
     Raises:
         TypeError: `cert` or `verify` has another type, or an `ssl.SSLContext` was given together with `cert`, which
@@ -196,6 +199,53 @@ class PoolLimits:
                 raise ValueError(f"{name} must be at least {least}, not {value!r}")
         _check_seconds("keepalive_expiry", self.keepalive_expiry)
         _check_seconds("max_age", self.max_age)
+
+
+_MAX_WINDOW = 2**31 - 1  # bytes: RFC 9113 6.9.1
+_DEFAULT_WINDOW = 65535  # bytes: what a window is before anybody says so, and less cannot be asked for a connection
+
+
+@dataclass(frozen=True, kw_only=True)
+class HTTP2Config:
+    """How HTTP/2 connections are used: `ConnectionPool(http2=HTTP2Config(...))`.
+
+    Args:
+        stream_window: bytes of one response that may be on their way, or wait to be read, at its beginning. While a
+            response is paused, that much of it may wait in memory.
+        max_stream_window: bytes up to which that grows, while a response is read as fast as it comes. What divides
+            it by the round-trip time is the speed that a download can reach.
+        connection_window: bytes of all responses of one connection that may be on their way or wait, at its
+            beginning. It grows with the streams, so that one which is not read never holds up the others.
+        ping_interval: seconds in which nothing was heard from the server, after which it is asked for a sign of life
+            (PING): while requests are open, and together with the first request after a longer silence. `None` never
+            asks.
+        ping_timeout: seconds that it has to answer, or the connection is given up. What it carries then fails, or is
+            sent again.
+
+    Raises:
+        TypeError: a value is no number.
+        ValueError: a window is not from 1 (`connection_window`: 65,535) to 2,147,483,647, or `max_stream_window` is
+            below `stream_window`; a time is not above zero.
+    """
+
+    stream_window: int = 1024 * 1024
+    max_stream_window: int = 16 * 1024 * 1024
+    connection_window: int = 16 * 1024 * 1024
+    ping_interval: float | None = 15.0
+    ping_timeout: float = 5.0
+
+    def __post_init__(self) -> None:
+        least = {"stream_window": 1, "max_stream_window": self.stream_window, "connection_window": _DEFAULT_WINDOW}
+        for name in ("stream_window", "max_stream_window", "connection_window"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise TypeError(f"{name} takes a whole number of bytes, not {type(value).__name__}")
+            if not least[name] <= value <= _MAX_WINDOW:
+                raise ValueError(f"{name} must be from {least[name]} to {_MAX_WINDOW}, not {value!r}")
+        _check_seconds("ping_interval", self.ping_interval)
+        if self.ping_timeout is None:
+            raise TypeError("ping_timeout takes seconds, and None would wait for ever")
+        _check_seconds("ping_timeout", self.ping_timeout)
 
 
 SSLTypes: TypeAlias = SSLConfig | ssl.SSLContext | None

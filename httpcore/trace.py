@@ -17,19 +17,26 @@ __all__ = [
     "ConnectionClosed",
     "ConnectionReleased",
     "ExchangeFailed",
+    "GoawayReceived",
     "HeadReceived",
     "HeadSent",
     "InformationalReceived",
+    "PingAnswered",
+    "PingSent",
     "RequestReplayed",
     "ResolveComplete",
     "ResolveStarted",
     "ResponseComplete",
+    "SettingsReceived",
     "SlotAssigned",
     "SlotWaitStarted",
+    "StreamReset",
     "TCPConnected",
     "TLSEstablished",
     "TraceEvent",
     "TraceHook",
+    "WindowOpened",
+    "WindowStalled",
     "emit",
 ]
 
@@ -107,6 +114,7 @@ class HeadSent(TraceEvent):
 
     name: ClassVar[str] = "request.head_sent"
     connection_id: int
+    stream_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +123,7 @@ class BodySent(TraceEvent):
 
     name: ClassVar[str] = "request.body_sent"
     connection_id: int
+    stream_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +140,8 @@ class InformationalReceived(TraceEvent):
 
     name: ClassVar[str] = "response.informational_received"
     status_code: int
+    connection_id: int
+    stream_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +151,8 @@ class HeadReceived(TraceEvent):
     name: ClassVar[str] = "response.head_received"
     status_code: int
     first_byte: float
+    connection_id: int
+    stream_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +161,7 @@ class ResponseComplete(TraceEvent):
 
     name: ClassVar[str] = "response.complete"
     connection_id: int
+    stream_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +187,73 @@ class ConnectionClosed(TraceEvent):
     name: ClassVar[str] = "connection.closed"
     connection_id: int
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SettingsReceived(TraceEvent):
+    """An HTTP/2 server announced settings: pairs of identifier and value (RFC 9113 6.5.2). All exchanges hear of it."""
+
+    name: ClassVar[str] = "http2.settings_received"
+    connection_id: int
+    settings: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GoawayReceived(TraceEvent):
+    """An HTTP/2 server takes no further stream, and will not process those above the last (RFC 9113 6.8)."""
+
+    name: ClassVar[str] = "http2.goaway_received"
+    connection_id: int
+    last_stream_id: int
+    error_code: int
+    debug_data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StreamReset(TraceEvent):
+    """An HTTP/2 stream was reset (RFC 9113 6.4): by the server if `remote`, and else by us."""
+
+    name: ClassVar[str] = "http2.stream_reset"
+    connection_id: int
+    stream_id: int
+    error_code: int
+    remote: bool
+
+
+@dataclass(frozen=True, slots=True)
+class WindowStalled(TraceEvent):
+    """The rest of a body waits for the server to open an HTTP/2 window: its stream's, or that of the `connection`."""
+
+    name: ClassVar[str] = "http2.window_stalled"
+    connection_id: int
+    stream_id: int
+    connection: bool
+
+
+@dataclass(frozen=True, slots=True)
+class WindowOpened(TraceEvent):
+    """The rest of a body that waited for a window goes on."""
+
+    name: ClassVar[str] = "http2.window_opened"
+    connection_id: int
+    stream_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class PingSent(TraceEvent):
+    """An HTTP/2 server was asked for a sign of life, as nothing was heard of it, or a stream was reset."""
+
+    name: ClassVar[str] = "http2.ping_sent"
+    connection_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class PingAnswered(TraceEvent):
+    """An HTTP/2 server answered a PING, after so many `seconds`."""
+
+    name: ClassVar[str] = "http2.ping_answered"
+    connection_id: int
+    seconds: float
 
 
 TraceHook: TypeAlias = Callable[[TraceEvent], None]

@@ -18,7 +18,7 @@ from typing import Protocol, cast
 from httpcore.config import TimeoutConfig, TimeoutTypes
 from httpcore.exceptions import HTTPCoreError, LocalProtocolError, ReadError, RemoteProtocolError, WriteError
 from httpcore.handlers import ConnectionInfo, Exchange, ResponseHandler
-from httpcore.protocols.exchange import Carrier, HTTPExchange
+from httpcore.protocols.exchange import HTTPExchange
 from httpcore.protocols.flow import ReadGate, WriteGate
 from httpcore.request import Request
 from httpcore.trace import ConnectionClosed, ConnectionReleased, TraceHook, emit
@@ -44,7 +44,7 @@ class _SizedReads(Protocol):
     max_size: int
 
 
-class HTTPProtocol(asyncio.Protocol, Carrier, ABC):
+class HTTPProtocol(asyncio.Protocol, ABC):
     """A client's end of one connection.
 
     Use it with any transport: `await loop.create_connection(HTTP11Protocol, host, port)`.

@@ -82,7 +82,8 @@ class HTTPExchange(Exchange):
         head_written: whether any byte of the request was handed to a transport, on this carrier.
         request_sent: the same, on this carrier or an earlier one.
         reading_paused: whether the user asked for a pause.
-        replayed: whether the exchange was started before, on a connection that died.
+        replays: how many times the exchange was started before, on connections that did not answer.
+        unprocessed: whether the carrier that failed is certain that the server did nothing with the request.
         replay: asks the pool to send the request again; returns whether it does. `None` without a pool.
     """
 
@@ -109,7 +110,7 @@ class HTTPExchange(Exchange):
         "reading_paused",
         "receive",
         "replay",
-        "replayed",
+        "replays",
         "request",
         "request_sent",
         "reused",
@@ -117,6 +118,7 @@ class HTTPExchange(Exchange):
         "stream_id",
         "timeout",
         "trace",
+        "unprocessed",
     )
 
     def __init__(
@@ -140,7 +142,8 @@ class HTTPExchange(Exchange):
         self.head_written = False
         self.request_sent = False
         self.reading_paused = False
-        self.replayed = False
+        self.replays = 0
+        self.unprocessed = False
         self.replay: Replay | None = None
         self.stream_id: int | None = None
         self._holder: Holder | None = None
@@ -220,7 +223,7 @@ class HTTPExchange(Exchange):
         self._started_at = self.loop.time()
         if self.trace is not None:
             emit(self.trace, SlotAssigned(self._started_at, info.connection_id, reused), self.loop)
-        if not self.replayed:
+        if not self.replays:
             try:
                 self.handler.exchange_started(self)
             except _RAISED as exc:
@@ -231,7 +234,7 @@ class HTTPExchange(Exchange):
         self.send = SEND[self.send, SendEvent.SEND_HEAD]
         self.head_written = self.request_sent = True
         if self.trace is not None and self.connection_info is not None:
-            emit(self.trace, HeadSent(self.loop.time(), self.connection_info.connection_id), self.loop)
+            emit(self.trace, HeadSent(self.loop.time(), self.connection_info.connection_id, self.stream_id), self.loop)
 
     def await_continue(self) -> None:
         """The body waits for 100 (Continue)."""
@@ -248,21 +251,24 @@ class HTTPExchange(Exchange):
         self.send = SEND[self.send, SendEvent.END]
         self._sent_at = self.loop.time()
         if self.trace is not None and self.connection_info is not None:
-            emit(self.trace, BodySent(self._sent_at, self.connection_info.connection_id), self.loop)
+            emit(self.trace, BodySent(self._sent_at, self.connection_info.connection_id, self.stream_id), self.loop)
 
     def informational_received(self, status_code: int, headers: Headers) -> None:
         """An interim response came. Tells the handler."""
-        if self.trace is not None:
-            emit(self.trace, InformationalReceived(self.loop.time(), status_code), self.loop)
+        if self.trace is not None and self.connection_info is not None:
+            number = self.connection_info.connection_id
+            emit(self.trace, InformationalReceived(self.loop.time(), status_code, number, self.stream_id), self.loop)
         self.handler.informational_received(status_code, headers)
 
     def head_received(self, head: ResponseHead) -> None:
         """The final response's head came. Tells the handler."""
         self.receive = RECEIVE[self.receive, ReceiveEvent.HEAD]
         self._response_at = self.loop.time()
-        if self.trace is not None:
+        if self.trace is not None and self.connection_info is not None:
             first_byte = self._response_at if self.first_byte_at is None else self.first_byte_at
-            emit(self.trace, HeadReceived(self._response_at, head.status_code, first_byte), self.loop)
+            number = self.connection_info.connection_id
+            event = HeadReceived(self._response_at, head.status_code, first_byte, number, self.stream_id)
+            emit(self.trace, event, self.loop)
         self.handler.response_received(head)
 
     def complete(self, trailers: Headers) -> None:
@@ -272,7 +278,8 @@ class HTTPExchange(Exchange):
         self.receive = RECEIVE[self.receive, ReceiveEvent.END]
         self._end()
         if self.trace is not None and self.connection_info is not None:
-            emit(self.trace, ResponseComplete(self.loop.time(), self.connection_info.connection_id), self.loop)
+            event = ResponseComplete(self.loop.time(), self.connection_info.connection_id, self.stream_id)
+            emit(self.trace, event, self.loop)
         handler, self.handler = self.handler, _NOBODY
         try:
             handler.response_complete(trailers)
@@ -315,7 +322,9 @@ class HTTPExchange(Exchange):
         self.send = SendState.IDLE
         self.head_written = False
         self.first_byte_at = None
-        self.replayed = True
+        self.replays += 1
+        self.unprocessed = False
+        self.stream_id = None
         self._writing_paused = False
 
     def start_pump(self) -> None:

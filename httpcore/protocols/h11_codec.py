@@ -90,6 +90,8 @@ class H11Codec:
     # Sending.
 
     def send_head(self, request: Request, *, without_body: bool = False) -> bytes:
+        if request.protocol is not None:
+            raise LocalProtocolError("extended CONNECT needs HTTP/2 (RFC 8441), and the server speaks HTTP/1.1")
         fields = [b"%b: %b\r\n" % pair for pair in request.headers]
         if without_body:
             # Without content there is nothing to be continued with either (RFC 9110 10.1.1).

@@ -1,7 +1,7 @@
-"""The state machines of an exchange and of an HTTP/1.1 connection, as tables.
+"""The state machines of an exchange and of a connection, as tables.
 
-h11 knows what is legal on the wire; these tables hold only what it does not know. A pair that is missing from a table
-cannot happen, whatever the peer or the caller does: it is a bug of ours, and raises `RuntimeError`.
+h11 and h2 know what is legal on the wire; these tables hold only what they do not know. A pair that is missing from a
+table cannot happen, whatever the peer or the caller does: it is a bug of ours, and raises `RuntimeError`.
 
 Enums are `IntEnum`s because they are dictionary keys on the path of every request, and a plain `Enum` hashes in Python.
 """
@@ -13,10 +13,13 @@ from typing import NoReturn, TypeVar
 
 __all__ = [
     "CONNECTION",
+    "HTTP2_CONNECTION",
     "RECEIVE",
     "SEND",
     "ConnectionEvent",
     "ConnectionState",
+    "HTTP2ConnectionEvent",
+    "HTTP2ConnectionState",
     "ReceiveEvent",
     "ReceiveState",
     "SendEvent",
@@ -95,6 +98,25 @@ class ConnectionEvent(IntEnum):
     LOST = 4
 
 
+class HTTP2ConnectionState(IntEnum):
+    """An HTTP/2 connection."""
+
+    PREFACE = 0  # our preface was sent, and the server's has not come; requests may be sent all the same
+    OPEN = 1
+    DRAINING = 2  # it takes no further exchange, and closes once those it carries have ended
+    CLOSING = 3  # it carries nothing; bytes are dropped
+    CLOSED = 4  # connection_lost was called
+
+
+class HTTP2ConnectionEvent(IntEnum):
+    """What moves an HTTP/2 connection."""
+
+    SETTINGS = 0  # the server's preface came
+    DRAIN = 1  # GOAWAY came, close was asked for, or the stream ids are used up
+    CLOSE = 2
+    LOST = 3
+
+
 SEND: Transitions[SendState, SendEvent] = Transitions(
     {
         (SendState.IDLE, SendEvent.SEND_HEAD): SendState.SENDING_HEAD,
@@ -131,5 +153,22 @@ CONNECTION: Transitions[ConnectionState, ConnectionEvent] = Transitions(
         (ConnectionState.ACTIVE, ConnectionEvent.LOST): ConnectionState.CLOSED,
         (ConnectionState.UPGRADED, ConnectionEvent.LOST): ConnectionState.CLOSED,
         (ConnectionState.CLOSING, ConnectionEvent.LOST): ConnectionState.CLOSED,
+    }
+)
+
+HTTP2_CONNECTION: Transitions[HTTP2ConnectionState, HTTP2ConnectionEvent] = Transitions(
+    {
+        (HTTP2ConnectionState.PREFACE, HTTP2ConnectionEvent.SETTINGS): HTTP2ConnectionState.OPEN,
+        (HTTP2ConnectionState.PREFACE, HTTP2ConnectionEvent.DRAIN): HTTP2ConnectionState.DRAINING,
+        (HTTP2ConnectionState.OPEN, HTTP2ConnectionEvent.DRAIN): HTTP2ConnectionState.DRAINING,
+        (HTTP2ConnectionState.DRAINING, HTTP2ConnectionEvent.SETTINGS): HTTP2ConnectionState.DRAINING,
+        (HTTP2ConnectionState.DRAINING, HTTP2ConnectionEvent.DRAIN): HTTP2ConnectionState.DRAINING,
+        (HTTP2ConnectionState.PREFACE, HTTP2ConnectionEvent.CLOSE): HTTP2ConnectionState.CLOSING,
+        (HTTP2ConnectionState.OPEN, HTTP2ConnectionEvent.CLOSE): HTTP2ConnectionState.CLOSING,
+        (HTTP2ConnectionState.DRAINING, HTTP2ConnectionEvent.CLOSE): HTTP2ConnectionState.CLOSING,
+        (HTTP2ConnectionState.PREFACE, HTTP2ConnectionEvent.LOST): HTTP2ConnectionState.CLOSED,
+        (HTTP2ConnectionState.OPEN, HTTP2ConnectionEvent.LOST): HTTP2ConnectionState.CLOSED,
+        (HTTP2ConnectionState.DRAINING, HTTP2ConnectionEvent.LOST): HTTP2ConnectionState.CLOSED,
+        (HTTP2ConnectionState.CLOSING, HTTP2ConnectionEvent.LOST): HTTP2ConnectionState.CLOSED,
     }
 )

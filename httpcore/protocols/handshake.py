@@ -1,0 +1,142 @@
+"""Negotiation: which version of HTTP a new connection speaks. Owns the transport until that is known (rule W2)."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import NamedTuple, cast
+
+from httpcore.config import HTTP2Config
+from httpcore.exceptions import ConnectError
+from httpcore.protocols.base import HTTPProtocol
+from httpcore.protocols.http2 import HTTP2Protocol
+from httpcore.protocols.http11 import HTTP11Protocol
+
+__all__ = ["Negotiation", "Versions"]
+
+
+class Versions(NamedTuple):
+    """The versions of HTTP that may be spoken.
+
+    Attributes:
+        http1: whether HTTP/1.1 may be.
+        http2: how HTTP/2 is; `None` if it may not be.
+    """
+
+    http1: bool
+    http2: HTTP2Config | None
+
+    @classmethod
+    def of(cls, http1: bool, http2: bool | HTTP2Config) -> Versions:
+        """Returns what a caller asks for; `http2=True` is a default `HTTP2Config`.
+
+        Raises:
+            TypeError: one of them is something else.
+            ValueError: both are `False`.
+        """
+        if not isinstance(http1, bool):
+            raise TypeError(f"http1 takes a bool, not {type(http1).__name__}")
+        if not isinstance(http2, (bool, HTTP2Config)):
+            raise TypeError(f"http2 takes a bool or an HTTP2Config, not {type(http2).__name__}")
+        if http1 is http2 is False:
+            raise ValueError("http1 and http2 are both False: there is nothing left to speak")
+        config = http2 if isinstance(http2, HTTP2Config) else HTTP2Config() if http2 else None
+        return cls(http1, config)
+
+    @property
+    def alpn_protocols(self) -> tuple[str, ...]:
+        """What is offered to a server over TLS, the preferred one first (RFC 7301)."""
+        return ("h2",) * (self.http2 is not None) + ("http/1.1",) * self.http1
+
+
+class Negotiation(asyncio.Protocol):
+    """Stands on a new transport until it knows the version, and then puts the protocol that speaks it there.
+
+    Over TLS the server has chosen by ALPN by then; without, HTTP/2 is spoken only where nothing else may be, as it
+    cannot be known beforehand whether a server understands it ("prior knowledge", RFC 9113 3.3).
+
+    Args:
+        versions: what may be spoken.
+    """
+
+    def __init__(self, versions: Versions) -> None:
+        self._versions = versions
+        self._protocol: HTTPProtocol | None = None
+        self._refusal = "the connector gave a protocol whose connection_made was not called"
+        self._cause: Exception | None = None
+
+    def result(self) -> HTTPProtocol:
+        """Returns the protocol, whose `connection_made` was called. To be asked after this one's was.
+
+        Raises:
+            ConnectError: the server chose a version that may not be spoken, or the transport takes no other protocol.
+                It was aborted.
+        """
+        if self._protocol is None:
+            raise ConnectError(self._refusal) from self._cause
+        return self._protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The connection is there, and over TLS the version is known."""
+        transport = cast("asyncio.Transport", transport)  # uvloop's do not derive from it
+        try:
+            protocol = self._choose(transport)
+            if protocol is not None:
+                transport.set_protocol(protocol)
+                protocol.connection_made(transport)
+                self._protocol = protocol
+                return
+        except Exception as exc:  # transports of others may raise anything
+            self._refusal = f"the transport cannot be used: {exc!r}"
+            self._cause = exc
+        transport.abort()
+
+    def _choose(self, transport: asyncio.Transport) -> HTTPProtocol | None:
+        http1, http2 = self._versions
+        tls = transport.get_extra_info("ssl_object")
+        if tls is None:
+            use_http2 = not http1
+        else:
+            selected = tls.selected_alpn_protocol()
+            use_http2 = selected == "h2"
+            if use_http2 and http2 is None:
+                self._refusal = (
+                    "the server selected h2 by ALPN, but HTTP/2 may not be spoken here: http2=False, or the request "
+                    "has an upgrade field. The ssl.SSLContext that was given must not offer h2 then"
+                )
+                return None
+            if not use_http2 and not http1:
+                self._refusal = (
+                    f"the server selected {selected or 'nothing'} by ALPN, not h2, and http1=False forbids to speak "
+                    "HTTP/1.1. An ssl.SSLContext of your own has to offer h2: context.set_alpn_protocols(['h2'])"
+                )
+                return None
+        if use_http2:
+            assert http2 is not None
+            return HTTP2Protocol(http2)
+        return HTTP11Protocol()
+
+    # A transport that goes on calling the first protocol loses nothing.
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes came."""
+        if self._protocol is not None:
+            self._protocol.data_received(data)
+
+    def eof_received(self) -> bool | None:
+        """The peer sends no more."""
+        return None if self._protocol is None else self._protocol.eof_received()
+
+    def pause_writing(self) -> None:
+        """The transport's buffer is full."""
+        if self._protocol is not None:
+            self._protocol.pause_writing()
+
+    def resume_writing(self) -> None:
+        """It has room again."""
+        if self._protocol is not None:
+            self._protocol.resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone."""
+        if self._protocol is not None:
+            self._protocol.connection_lost(exc)
