@@ -1,6 +1,6 @@
 """httpcore: a low-level asyncio HTTP client, built the way asyncio itself is built."""
 
-from httpcore.config import PoolLimits, SSLConfig, TimeoutConfig
+from httpcore.config import HTTP2Config, PoolLimits, SSLConfig, TimeoutConfig
 from httpcore.exceptions import (
     BadResponse,
     ConnectError,
@@ -32,7 +32,7 @@ from httpcore.exceptions import (
 from httpcore.handlers import ConnectionInfo, Exchange, ResponseHandler, ResponseHead, Timings
 from httpcore.headers import HOP_BY_HOP, Headers, without_hop_by_hop
 from httpcore.pool import ClientConnection, ConnectionPool, Connector, TCPConnector
-from httpcore.protocols import HTTP11Protocol
+from httpcore.protocols import HTTP2Protocol, HTTP11Protocol
 from httpcore.request import PUSHED, Request
 from httpcore.response import Response
 from httpcore.trace import TraceEvent
@@ -54,6 +54,8 @@ __all__ = [
     "Connector",
     "DecodingError",
     "Exchange",
+    "HTTP2Config",
+    "HTTP2Protocol",
     "HTTP11Protocol",
     "HTTPCoreError",
     "Headers",

@@ -17,6 +17,7 @@ __all__ = [
     "HeaderTypes",
     "Headers",
     "check_method",
+    "check_protocol",
     "check_trailers",
     "normalize_headers",
     "without_hop_by_hop",
@@ -198,15 +199,17 @@ def check_method(method: str | bytes) -> bytes:
         LocalProtocolError: it is not a token.
         TypeError: it is neither `str` nor `bytes`.
     """
-    if isinstance(method, str):
-        encoded = method.encode("ascii", "backslashreplace")  # a backslash is in no token
-    elif isinstance(method, bytes):
-        encoded = method
-    else:
-        raise TypeError(f"a method must be str or bytes, not {_type_name(method)}")
-    if not _TOKEN.fullmatch(encoded):
-        raise LocalProtocolError(f"the method {quote_peer_text(method)} is not a token (RFC 9110 9.1)")
-    return encoded
+    return _check_token(method, "method", "RFC 9110 9.1")
+
+
+def check_protocol(protocol: str | bytes) -> bytes:
+    """Returns the protocol that an extended CONNECT asks for as bytes, its case kept (RFC 8441 4, RFC 9110 7.8).
+
+    Raises:
+        LocalProtocolError: it is not a token.
+        TypeError: it is neither `str` nor `bytes`.
+    """
+    return _check_token(protocol, "protocol", "RFC 8441 4")
 
 
 def check_trailers(trailers: HeaderTypes) -> Headers:
@@ -239,6 +242,18 @@ def without_hop_by_hop(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
         for option in value.split(b",")
     )
     return Headers([(name, value) for name, value in pairs if name.lower() not in dropped])
+
+
+def _check_token(token: str | bytes, what: str, rule: str) -> bytes:
+    if isinstance(token, str):
+        encoded = token.encode("ascii", "backslashreplace")  # a backslash is in no token
+    elif isinstance(token, bytes):
+        encoded = token
+    else:
+        raise TypeError(f"a {what} must be str or bytes, not {_type_name(token)}")
+    if not _TOKEN.fullmatch(encoded):
+        raise LocalProtocolError(f"the {what} {quote_peer_text(token)} is not a token ({rule})")
+    return encoded
 
 
 def _normalize_pair(pair: object) -> tuple[bytes, bytes]:

@@ -15,7 +15,7 @@ from enum import Enum
 from typing import Final, Literal, Protocol, TypeAlias, runtime_checkable
 
 from httpcore.exceptions import InvalidURL, LocalProtocolError
-from httpcore.headers import Headers, HeaderTypes, check_method, check_trailers, normalize_headers
+from httpcore.headers import Headers, HeaderTypes, check_method, check_protocol, check_trailers, normalize_headers
 from httpcore.urls import URL, authority_form, check_target, parse_url
 
 __all__ = ["PUSHED", "BodyTypes", "Request", "Trailers", "settled"]
@@ -79,6 +79,8 @@ class Request:
             `host:port` to be connected to, and the URL says whom to ask.
         trailers: trailer fields to be sent after the body, or a callable that gives them then. They make the body
             chunked.
+        protocol: makes a CONNECT an extended one, which asks the server itself to speak this protocol ("websocket") at
+            the URL. On HTTP/2 alone (RFC 8441), where it takes the place of `upgrade`.
 
     Attributes:
         method: bytes.
@@ -94,10 +96,11 @@ class Request:
         expects_continue: whether there is a body, and `expect: 100-continue` asks to be told to send it.
         peeks: whether the first chunk is awaited before the head is sent, to see whether there is a body at all.
         trailers: as given.
+        protocol: of an extended CONNECT, bytes; `None` for every other request.
 
     Raises:
         InvalidURL, UnsupportedProtocol: the URL.
-        LocalProtocolError: the method, the target, a header, or framing that contradicts itself or the body.
+        LocalProtocolError: the method, target, protocol or a header, or framing that contradicts itself or the body.
         TypeError: something has a type that is not listed here.
     """
 
@@ -114,6 +117,7 @@ class Request:
         "method",
         "names",
         "peeks",
+        "protocol",
         "target",
         "trailers",
         "url",
@@ -128,10 +132,12 @@ class Request:
         *,
         target: str | bytes | None = None,
         trailers: Trailers = (),
+        protocol: str | bytes | None = None,
     ) -> None:
         self.method = _METHODS.get(method) or check_method(method)
         self.url = parse_url(url)
         self.headers = Headers() if headers == () else normalize_headers(headers)
+        self.protocol = None if protocol is None else check_protocol(protocol)
         self.trailers = trailers if callable(trailers) or trailers == () else check_trailers(trailers)
         self._body: BodyTypes = body
         self._opened = [False]  # a list, because copies share the body and so have to share this
@@ -141,8 +147,10 @@ class Request:
         self.chunked = self.closes = self.expects_continue = self.peeks = False
         if target is not None:
             self.target = check_target(target.encode() if isinstance(target, str) else target)
+        elif self.method == b"CONNECT" and protocol is None:
+            self.target = authority_form(self.url.origin)
         else:
-            self.target = authority_form(self.url.origin) if self.method == b"CONNECT" else self.url.target
+            self.target = self.url.target
 
         size: int | None
         if type(body) is bytes:
@@ -236,9 +244,11 @@ class Request:
             self._check_given(size)
         if self.method == b"CONNECT" and size != 0:
             raise LocalProtocolError("a CONNECT request has no body (RFC 9110 9.3.6)")
+        if self.protocol is not None and (self.method != b"CONNECT" or self.upgrades):
+            raise LocalProtocolError("protocol is for CONNECT, and without an upgrade field (RFC 8441 4)")
         if b"host" not in names:
             # The authority of the target, which for CONNECT is not that of the URL (RFC 9110 7.2, 9.3.6).
-            host = self.target if self.method == b"CONNECT" else self.url.host_header
+            host = self.target if self.method == b"CONNECT" and self.protocol is None else self.url.host_header
             headers.insert(0, (b"Host", host))
         if self.url.userinfo is not None and b"authorization" not in names:
             headers.append((b"Authorization", _basic_credentials(*self.url.userinfo)))

@@ -1,4 +1,4 @@
-"""TLS contexts: made from an `SSLConfig`, off the loop's thread, and the default one once per process."""
+"""TLS contexts: made from an `SSLConfig`, off the loop's thread; default ones once per process and list of protocols."""
 
 from __future__ import annotations
 
@@ -15,15 +15,18 @@ from httpcore.exceptions import ConnectError
 
 __all__ = ["ContextCache", "create_context", "describe_tls_error"]
 
-_ALPN_PROTOCOLS = ["http/1.1"]
 _default_lock = threading.Lock()  # two loops in two threads may ask for the default context at once
 
 
-def create_context(config: SSLConfig) -> ssl.SSLContext:
-    """Returns a context for `config`: TLS 1.2 or newer, ALPN `http/1.1`.
+def create_context(config: SSLConfig, alpn_protocols: tuple[str, ...]) -> ssl.SSLContext:
+    """Returns a context for `config`: TLS 1.2 or newer.
 
     Reads files, and takes tens of milliseconds to parse the authorities: call it off the loop's thread. A context
-    that the caller brought is returned as it is.
+    that the caller brought is returned as it is, whatever it offers.
+
+    Args:
+        config: whom to trust, and as whom.
+        alpn_protocols: what is offered to the server, the preferred one first (RFC 7301).
 
     Raises:
         ConnectError: a file is missing, unreadable or holds something else; the cause is chained.
@@ -31,22 +34,22 @@ def create_context(config: SSLConfig) -> ssl.SSLContext:
     if isinstance(config.verify, ssl.SSLContext):
         return config.verify
     try:
-        return _default_context() if config == SSLConfig() else _build(config)
+        return _default_context(alpn_protocols) if config == SSLConfig() else _build(config, alpn_protocols)
     except (OSError, ssl.SSLError, ValueError) as exc:
         raise ConnectError(f"the TLS configuration cannot be loaded: {exc} ({config!r})") from exc
 
 
 @functools.cache
-def _default_context_once() -> ssl.SSLContext:
-    return _build(SSLConfig())
+def _default_context_once(alpn_protocols: tuple[str, ...]) -> ssl.SSLContext:
+    return _build(SSLConfig(), alpn_protocols)
 
 
-def _default_context() -> ssl.SSLContext:
+def _default_context(alpn_protocols: tuple[str, ...]) -> ssl.SSLContext:
     with _default_lock:
-        return _default_context_once()
+        return _default_context_once(alpn_protocols)
 
 
-def _build(config: SSLConfig) -> ssl.SSLContext:
+def _build(config: SSLConfig, alpn_protocols: tuple[str, ...]) -> ssl.SSLContext:
     # create_default_context also honours SSLKEYLOGFILE, which a bare SSLContext does not.
     if config.verify is True:
         context = ssl.create_default_context(cafile=certifi.where())
@@ -60,7 +63,7 @@ def _build(config: SSLConfig) -> ssl.SSLContext:
         is_folder = os.path.isdir(path)
         context = ssl.create_default_context(cafile=None if is_folder else path, capath=path if is_folder else None)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(_ALPN_PROTOCOLS)
+    context.set_alpn_protocols(alpn_protocols)
     if config.cert is not None:
         parts = config.cert if isinstance(config.cert, tuple) else (config.cert,)
         # A password that is given is always used, and one that is missing must never be asked for on a terminal.
@@ -73,25 +76,26 @@ class ContextCache:
     """The contexts of one pool, each made once and off the loop's thread."""
 
     def __init__(self) -> None:
-        self._contexts: dict[SSLConfig, ssl.SSLContext] = {}
+        self._contexts: dict[tuple[SSLConfig, tuple[str, ...]], ssl.SSLContext] = {}
         self._lock = threading.Lock()  # a hundred first requests at once must not make a hundred contexts
 
-    async def load(self, config: SSLConfig) -> ssl.SSLContext:
-        """Returns the context for `config`.
+    async def load(self, config: SSLConfig, alpn_protocols: tuple[str, ...]) -> ssl.SSLContext:
+        """Returns the context for `config` that offers `alpn_protocols`.
 
         Raises:
             ConnectError: as for `create_context`.
         """
-        context = self._contexts.get(config)
+        context = self._contexts.get((config, alpn_protocols))
         if context is None:
-            context = await asyncio.get_running_loop().run_in_executor(None, self._create, config)
+            context = await asyncio.get_running_loop().run_in_executor(None, self._create, config, alpn_protocols)
         return context
 
-    def _create(self, config: SSLConfig) -> ssl.SSLContext:
+    def _create(self, config: SSLConfig, alpn_protocols: tuple[str, ...]) -> ssl.SSLContext:
+        key = config, alpn_protocols
         with self._lock:
-            if config not in self._contexts:
-                self._contexts[config] = create_context(config)
-            return self._contexts[config]
+            if key not in self._contexts:
+                self._contexts[key] = create_context(config, alpn_protocols)
+            return self._contexts[key]
 
 
 def describe_tls_error(exc: OSError) -> str:

@@ -6,14 +6,16 @@ import warnings
 from typing import Self
 
 from httpcore.body import DEFAULT_HIGH_WATER, DEFAULT_LOW_WATER
-from httpcore.config import SSLConfig, SSLTypes, TimeoutConfig, TimeoutTypes
+from httpcore.config import HTTP2Config, SSLConfig, SSLTypes, TimeoutConfig, TimeoutTypes
 from httpcore.exceptions import HTTPCoreError, LocalProtocolError, Phase, ResponseClosed
 from httpcore.handlers import ConnectionInfo
 from httpcore.pool.connector import Connector, TCPConnector, dial
 from httpcore.pool.dispatcher import DEFAULT_MAX_BODY_SIZE, Dispatcher
-from httpcore.pool.routes import Route
+from httpcore.pool.routes import NO_EXTENDED_CONNECT, NO_UPGRADE, Route
 from httpcore.protocols.base import DEFAULT_TIMEOUT, HTTPProtocol
 from httpcore.protocols.exchange import HTTPExchange
+from httpcore.protocols.handshake import Versions
+from httpcore.protocols.http2 import HTTP2Protocol
 from httpcore.tls import ContextCache
 from httpcore.trace import TraceHook
 from httpcore.urls import URL, Origin, parse_url
@@ -24,8 +26,8 @@ __all__ = ["ClientConnection"]
 class ClientConnection(Dispatcher):
     """One connection to one origin. It never waits for a place, connects anew, or sends anything again.
 
-    Make it with `await ClientConnection.connect(url)`. `await close()` lets the exchange it carries end first;
-    `close(force=True)` aborts it. One that is dropped closes in the first way, with a `ResourceWarning`.
+    Make it with `await ClientConnection.connect(url)`. `await close()` lets the exchanges it carries end first;
+    `close(force=True)` aborts them. One that is dropped closes in the first way, with a `ResourceWarning`.
     """
 
     def __init__(
@@ -50,6 +52,8 @@ class ClientConnection(Dispatcher):
         *,
         ssl: SSLTypes = None,
         timeout: TimeoutTypes = None,
+        http1: bool = True,
+        http2: bool | HTTP2Config = True,
         trace: TraceHook | None = None,
         max_body_size: int | None = DEFAULT_MAX_BODY_SIZE,
         high_water: int = DEFAULT_HIGH_WATER,
@@ -63,6 +67,7 @@ class ClientConnection(Dispatcher):
             ssl: an `SSLConfig` or an `ssl.SSLContext`; `None` verifies against certifi's authorities.
             timeout: a `TimeoutConfig`, or seconds for each; `None` is 5 seconds each. It holds for this call and is
                 the default for requests.
+            http1, http2: as for `ConnectionPool`. What is to be upgraded needs `http2=False`.
             trace: a hook, for this call and for requests that have none of their own.
             max_body_size, high_water, low_water: as for `ConnectionPool`.
             connector: opens the connection; `None` is `TCPConnector()`.
@@ -70,13 +75,15 @@ class ClientConnection(Dispatcher):
         Raises:
             InvalidURL, UnsupportedProtocol: the URL.
             ConnectError, ConnectTimeout: no connection was made.
+            TypeError, ValueError: as for `ConnectionPool`.
         """
         origin = parse_url(url).origin
-        route = Route(origin, SSLConfig.of(ssl) if origin.scheme == "https" else None)
+        versions = Versions.of(http1, http2)
+        route = Route.to(origin, SSLConfig.of(ssl), versions)
         seconds = TimeoutConfig.of(timeout, DEFAULT_TIMEOUT).connect_timeout
         connector = TCPConnector() if connector is None else connector
         try:
-            protocol = await dial(connector, ContextCache(), route, seconds, trace)
+            protocol = await dial(connector, ContextCache(), versions, route, seconds, trace)
         except HTTPCoreError as exc:
             exc.host, exc.port, exc.phase = origin.host, origin.port, Phase.CONNECTING
             raise
@@ -92,7 +99,7 @@ class ClientConnection(Dispatcher):
 
     @property
     def available(self) -> int:
-        """How many requests it can take now."""
+        """How many requests it can take now: on HTTP/1.1 one at most."""
         return self._protocol.available
 
     @property
@@ -113,6 +120,10 @@ class ClientConnection(Dispatcher):
     def _submit(self, exchange: HTTPExchange) -> None:
         if exchange.request.url.origin != self.origin:
             exchange.fail(LocalProtocolError(f"the request is for another origin than {self.origin}"))
+        elif exchange.request.upgrades and isinstance(self._protocol, HTTP2Protocol):
+            exchange.fail(LocalProtocolError(NO_UPGRADE))
+        elif exchange.request.protocol is not None and not isinstance(self._protocol, HTTP2Protocol):
+            exchange.fail(LocalProtocolError(NO_EXTENDED_CONNECT))
         elif not self._protocol.available or not self._protocol.ready():
             state = "closed" if self._protocol.closing else "busy"
             exchange.fail(LocalProtocolError(f"the connection can take no request now: it is {state}"))
@@ -123,7 +134,7 @@ class ClientConnection(Dispatcher):
         """Closes it, and returns once it is closed.
 
         Args:
-            force: abort the exchange that it carries.
+            force: abort the exchanges that it carries.
         """
         if force:
             self._protocol.abort(ResponseClosed("the connection was closed"))

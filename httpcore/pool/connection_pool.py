@@ -8,13 +8,14 @@ import os
 import warnings
 
 from httpcore.body import DEFAULT_HIGH_WATER, DEFAULT_LOW_WATER
-from httpcore.config import PoolLimits, SSLConfig, SSLTypes, TimeoutTypes
-from httpcore.exceptions import PoolClosed
+from httpcore.config import HTTP2Config, PoolLimits, SSLConfig, SSLTypes, TimeoutTypes
+from httpcore.exceptions import LocalProtocolError, PoolClosed
 from httpcore.pool.connector import Connector, TCPConnector, dial
 from httpcore.pool.dispatcher import DEFAULT_MAX_BODY_SIZE, Dispatcher
 from httpcore.pool.routes import Route
 from httpcore.pool.slots import Slots
 from httpcore.protocols.exchange import HTTPExchange
+from httpcore.protocols.handshake import Versions
 from httpcore.tls import ContextCache
 from httpcore.trace import TraceHook
 
@@ -37,6 +38,10 @@ class ConnectionPool(Dispatcher):
         ssl: an `SSLConfig` or an `ssl.SSLContext`; `None` verifies against certifi's authorities.
         timeout: a `TimeoutConfig`, or seconds for each; `None` is 5 seconds each, and no total.
         limits: a `PoolLimits`; `None` is its defaults.
+        http1: whether HTTP/1.1 may be spoken.
+        http2: whether HTTP/2 may be spoken; an `HTTP2Config` says how. Over TLS the server chooses among both, HTTP/2
+            being preferred (ALPN). Without TLS it is spoken if `http1=False`, and servers have to understand it
+            ("prior knowledge"). A request with an `upgrade` field goes over HTTP/1.1, on a connection of its own kind.
         trace: a hook for every exchange that has none of its own, and for what happens to idle connections.
         max_body_size: bytes that a response which is not streamed may have, once decoded (100 MiB); `None` sets no
             limit.
@@ -45,8 +50,8 @@ class ConnectionPool(Dispatcher):
         connector: opens connections; `None` is `TCPConnector()`.
 
     Raises:
-        TypeError: `ssl`, `timeout` or `limits` is something else.
-        ValueError: a timeout or water mark is impossible.
+        TypeError: `ssl`, `timeout`, `limits`, `http1` or `http2` is something else.
+        ValueError: a timeout or water mark is impossible, or no version of HTTP is left.
     """
 
     def __init__(
@@ -55,6 +60,8 @@ class ConnectionPool(Dispatcher):
         timeout: TimeoutTypes = None,
         limits: PoolLimits | None = None,
         *,
+        http1: bool = True,
+        http2: bool | HTTP2Config = True,
         trace: TraceHook | None = None,
         max_body_size: int | None = DEFAULT_MAX_BODY_SIZE,
         high_water: int = DEFAULT_HIGH_WATER,
@@ -68,8 +75,10 @@ class ConnectionPool(Dispatcher):
             raise TypeError(f"limits takes a PoolLimits, not {type(limits).__name__}")
         self._ssl = SSLConfig.of(ssl)
         self._limits = PoolLimits() if limits is None else limits
+        self._versions = Versions.of(http1, http2)
+        connector = TCPConnector() if connector is None else connector
         # Not a method: a pool that is dropped must not be kept alive by the timers and transports of its slots.
-        self._dial = functools.partial(dial, TCPConnector() if connector is None else connector, ContextCache())
+        self._dial = functools.partial(dial, connector, ContextCache(), self._versions)
 
     @property
     def num_connections(self) -> int:
@@ -100,9 +109,13 @@ class ConnectionPool(Dispatcher):
             slots = self._bind(exchange.loop)
         if slots.closed:
             exchange.fail(PoolClosed("the loop is about to end; the pool takes no new requests on it"))
+            return
+        try:
+            route = Route.of(exchange.request, self._ssl, self._versions)
+        except LocalProtocolError as exc:
+            exchange.fail(exc)
         else:
-            origin = exchange.request.url.origin
-            slots.submit(exchange, Route(origin, self._ssl if origin.scheme == "https" else None))
+            slots.submit(exchange, route)
 
     async def close(self, *, force: bool = False) -> None:
         """Closes the pool; see the class. Returns once the connections that close now are closed. Idempotent.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import socket
 import ssl
 from collections.abc import Callable, Sequence
@@ -13,7 +14,7 @@ import aiohappyeyeballs
 from httpcore.exceptions import ConnectError, ConnectTimeout, HTTPCoreError
 from httpcore.pool.routes import Route
 from httpcore.protocols.base import HTTPProtocol
-from httpcore.protocols.http11 import HTTP11Protocol
+from httpcore.protocols.handshake import Negotiation, Versions
 from httpcore.tls import ContextCache, describe_tls_error
 from httpcore.trace import (
     ConnectFailed,
@@ -58,7 +59,8 @@ class Connector(Protocol):
         It may be cancelled at any moment, by a timeout or because the pool is closed, and must leave nothing open then.
 
         Args:
-            protocol_factory: makes the protocol for the transport.
+            protocol_factory: makes the protocol for the transport. In its `connection_made`, which is for it to know
+                the version that the server chose, it may put another protocol in its place (`set_protocol`).
             origin: scheme, host and port.
             ssl_context: for TLS; `None` without.
             server_hostname: the name to ask for and to verify; `None` without TLS.
@@ -117,30 +119,40 @@ class TCPConnector:
 
 
 async def dial(
-    connector: Connector, contexts: ContextCache, route: Route, seconds: float | None, trace: TraceHook | None
+    connector: Connector,
+    contexts: ContextCache,
+    versions: Versions,
+    route: Route,
+    seconds: float | None,
+    trace: TraceHook | None,
 ) -> HTTPProtocol:
     """Makes the connection of a route.
 
     Args:
         connector: opens it.
         contexts: where the TLS context comes from.
+        versions: what may be spoken; HTTP/2 only if the route allows it as well.
         route: where to, and how.
         seconds: within which it has to be there, TLS and the loading of its files included; `None` sets no limit.
         trace: a hook, `None` without one.
 
     Raises:
-        ConnectError, ConnectTimeout: it was not made. What else a connector of the caller's own raises is the cause.
+        ConnectError, ConnectTimeout: it was not made, or speaks a version that it may not. What else a connector of
+            the caller's own raises is the cause.
     """
+    if not route.http2:
+        versions = versions._replace(http2=None)
     error: HTTPCoreError
     try:
         async with asyncio.timeout(seconds):
-            return await connector.connect(
-                HTTP11Protocol,
+            negotiation = await connector.connect(
+                functools.partial(Negotiation, versions),
                 route.origin,
-                ssl_context=None if route.ssl is None else await contexts.load(route.ssl),
+                ssl_context=None if route.ssl is None else await contexts.load(route.ssl, versions.alpn_protocols),
                 server_hostname=route.server_hostname,
                 trace=trace,
             )
+            return negotiation.result()
     except HTTPCoreError as exc:  # first: a ConnectTimeout of the connector's is a TimeoutError too
         error = exc
     except TimeoutError as exc:

@@ -118,11 +118,12 @@ class Dispatcher(ABC):
         max_body_size: int | None = None,
         target: str | bytes | None = None,
         trailers: Trailers = (),
+        protocol: str | bytes | None = None,
     ) -> Response:
         """Sends a request and returns the response.
 
         Args:
-            method, url, headers, body, target, trailers: see `Request`.
+            method, url, headers, body, target, trailers, protocol: see `Request`.
             stream: `False` reads the content, which is `response.body` then. `True` returns once the head came.
             timeout: a `TimeoutConfig`, or seconds for each; `None` is what was set for all requests.
             trace: a hook for this exchange; `None` is the one that was set for all.
@@ -138,7 +139,7 @@ class Dispatcher(ABC):
             DecodingError, ResponseTooLarge: the content cannot be had.
             Exception: what the body raised.
         """
-        request = Request(method, url, headers, body, target=target, trailers=trailers)
+        request = Request(method, url, headers, body, target=target, trailers=trailers, protocol=protocol)
         if _offers_codings(request, stream, decode):
             request.headers.append((b"Accept-Encoding", accept_encoding()))
         return await self._send(request, stream, timeout, trace, decode, max_body_size)

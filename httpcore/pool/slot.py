@@ -12,7 +12,10 @@ from httpcore.protocols.base import HTTPProtocol
 from httpcore.protocols.exchange import HTTPExchange, Replay
 from httpcore.protocols.states import Transitions
 
-__all__ = ["SLOT", "Lane", "Slot", "SlotEvent", "SlotState"]
+__all__ = ["SLOT", "UNKNOWN_WIDTH", "Lane", "Slot", "SlotEvent", "SlotState"]
+
+UNKNOWN_WIDTH = 2**31 - 1
+"""What a connection is expected to carry while the version of HTTP is not known: enough that everybody waits for it."""
 
 
 class SlotState(IntEnum):
@@ -54,41 +57,88 @@ SLOT: Transitions[SlotState, SlotEvent] = Transitions(
 
 
 class Lane:
-    """What has to do with one route: how many slots, which of them are idle, and who waits.
+    """What has to do with one route: how many slots, which of them can take an exchange, and who waits.
 
-    While one of its slots is idle nobody waits in it, as a freed connection goes to who waits first.
+    While one of its slots can take an exchange nobody waits in it, as what becomes free goes to who waits first.
     """
 
-    __slots__ = ("count", "dialling", "idle", "limit", "queued", "replay", "route")
+    __slots__ = (
+        "connecting",
+        "count",
+        "dialling",
+        "idle",
+        "limit",
+        "queued",
+        "replay",
+        "replay_shared",
+        "route",
+        "serving",
+        "spare",
+        "width",
+    )
 
     def __init__(self, route: Route, limit: int | None) -> None:
         self.route = route
         self.limit = limit
         self.count = 0  # slots that are not CLOSED
         self.idle: OrderedDict[Slot, None] = OrderedDict()  # the one used last is at the end, and is used next
+        self.spare: OrderedDict[Slot, None] = OrderedDict()  # those that carry some, and can take more
+        self.width = UNKNOWN_WIDTH if route.http2 else 1  # exchanges that a connection which is made should carry
+        self.connecting = 0  # dials that run, but for those reserved for an exchange that is sent again
         self.dialling: OrderedDict[Waiter, None] = OrderedDict()  # owned by Waiters, as is ...
         self.queued: OrderedDict[Waiter, None] = OrderedDict()
-        self.replay: Replay | None = None  # what an exchange on one of its connections asks to be sent again
+        self.serving: dict[Slot, None] | None = None  # while spare slots go to who waits: those that changed meanwhile
+        # What an exchange asks to be sent again: one that has a connection for itself, and one that shares it.
+        self.replay: Replay | None = None
+        self.replay_shared: Replay | None = None
 
     @property
     def full(self) -> bool:
         """Whether its own limit forbids a further slot."""
         return self.limit is not None and self.count >= self.limit
 
+    @property
+    def joinable(self) -> bool:
+        """Whether a connection that is being made should carry one more than those who wait for it."""
+        return self.width > 1 and len(self.dialling) < self.connecting * self.width
+
 
 class Slot:
     """One unit of the pool's limit."""
 
-    __slots__ = ("expires_at", "lane", "protocol", "reserved", "retires_at", "state", "task")
+    __slots__ = ("cause", "expires_at", "lane", "multiplexed", "protocol", "reserved", "retires_at", "state", "task")
 
-    def __init__(self, lane: Lane) -> None:
+    def __init__(self, lane: Lane, cause: Waiter | None) -> None:
         self.lane = lane
         self.state = SlotState.CONNECTING
         self.protocol: HTTPProtocol | None = None
+        self.multiplexed = False  # whether its connection can carry several exchanges at once
         self.task: asyncio.Task[None] | None = None  # the dial
+        self.cause = cause  # for whom the dial was begun; None if that was for `reserved`
         self.reserved: HTTPExchange | None = None  # for whom alone it was made: one that is sent again
         self.retires_at = float("inf")  # no new exchange from then on: max_age
         self.expires_at = float("inf")  # while IDLE: no new exchange from then on
+
+    @property
+    def busy(self) -> bool:
+        """Whether it carries an exchange, or an upgraded stream."""
+        return self.state == SlotState.ACTIVE or (self.protocol is not None and self.protocol.in_flight > 0)
+
+    def usable(self) -> bool:
+        """Whether its connection may carry one exchange more. One that may not is closing from then on."""
+        protocol = self.protocol
+        assert protocol is not None
+        now = protocol.loop.time()
+        if now >= self.retires_at:
+            protocol.close("it reached max_age")
+        elif now >= self.expires_at:
+            protocol.close("its keep-alive time is over")
+        return protocol.ready()
+
+    def close(self, reason: str) -> None:
+        """Asks its connection to take no further exchange, and to close after those it carries."""
+        assert self.protocol is not None
+        self.protocol.close(reason)
 
     def abandon(self, exchange: HTTPExchange) -> None:
         """The exchange for which it was reserved failed; the dial goes on, and serves somebody else."""
