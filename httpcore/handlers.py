@@ -24,10 +24,10 @@ class ResponseHead(NamedTuple):
 
     Attributes:
         status_code: 101, or 200 to 999.
-        reason: the reason phrase as it came, b"" where there was none.
-        http_version: b"HTTP/1.1" or b"HTTP/1.0".
+        reason: the reason phrase as it came, b"" where there was none, as always on HTTP/2.
+        http_version: b"HTTP/1.1", b"HTTP/1.0" or b"HTTP/2".
         headers: (lower-case name, value) byte pairs in the order they came.
-        raw_headers: the same with the names in the case they came in.
+        raw_headers: the same with the names in the case they came in, which is lower case on HTTP/2.
     """
 
     status_code: int
@@ -80,7 +80,7 @@ class Exchange(ABC):
     Attributes:
         request: the request, with the framing and host fields as they are sent.
         connection_info: the connection that carries, or carried, the exchange; `None` before there is one.
-        stream_id: `None` on HTTP/1; there for HTTP/2.
+        stream_id: the number of its HTTP/2 stream, from when its head was sent; `None` on HTTP/1.
         ended: whether the exchange completed or failed.
     """
 
@@ -98,7 +98,7 @@ class Exchange(ABC):
 
     @abstractmethod
     def pause_reading(self) -> None:
-        """Asks for no more `data_received`. What was read already may still come: 256 KiB at most.
+        """Asks for no more `data_received`. On HTTP/1 what was read already may still come: 256 KiB at most.
 
         The read timeout does not run while reading is paused. Idempotent; ignored after the end.
         """
@@ -135,7 +135,7 @@ class Exchange(ABC):
     def abort(self, error: BaseException | None = None) -> None:
         """Ends the exchange now: `exchange_failed(error)` is called before this returns.
 
-        HTTP/1 closes the connection with it. Idempotent; ignored after the end.
+        HTTP/1 closes the connection with it, HTTP/2 resets the stream. Idempotent; ignored after the end.
 
         Args:
             error: what the handler gets; `None` stands for `ResponseClosed`.

@@ -1,4 +1,4 @@
-"""TLS contexts: made from an `SSLConfig`, off the loop's thread; default ones once per process and list of protocols."""
+"""TLS contexts: made from an `SSLConfig`, off the loop's thread; the default ones once per process."""
 
 from __future__ import annotations
 

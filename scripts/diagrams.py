@@ -10,12 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from httpcore.pool.slot import SLOT
-from httpcore.protocols.states import CONNECTION, RECEIVE, SEND
+from httpcore.protocols.states import CONNECTION, HTTP2_CONNECTION, RECEIVE, SEND
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "architecture.md"
 
 Table = Mapping[Any, Any]  # (state, event) -> state; a Mapping is invariant in its key
-TABLES: dict[str, Table] = {"SEND": SEND, "RECEIVE": RECEIVE, "CONNECTION": CONNECTION, "SLOT": SLOT}
+TABLES: dict[str, Table] = {
+    "SEND": SEND,
+    "RECEIVE": RECEIVE,
+    "CONNECTION": CONNECTION,
+    "HTTP2_CONNECTION": HTTP2_CONNECTION,
+    "SLOT": SLOT,
+}
 
 
 def draw(table: Table) -> str:

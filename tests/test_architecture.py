@@ -25,10 +25,23 @@ MAX_LINES = 400
 LAYERS = {"protocols": 1, "pool": 2, "adapters": 3, "compat": 3, "sync": 3, "cli": 3, "testing": 3, "__main__": 3}
 TOP = 4  # httpcore/__init__.py: imports all, imported by none
 
+_HTTP2 = {
+    "httpcore.protocols.http2",
+    "httpcore.protocols.http2_fields",
+    "httpcore.protocols.http2_frames",
+    "httpcore.protocols.http2_receiver",
+    "httpcore.protocols.http2_sender",
+    "httpcore.protocols.http2_sending",
+    "httpcore.protocols.http2_settings",
+    "httpcore.protocols.http2_stream",
+    "httpcore.protocols.http2_windows",
+}
 # Parsers of the wire, and the only modules that know them, beside httpcore.testing, whose peers they drive.
 WIRE_LIBRARIES = {
     "h11": {"httpcore.protocols.h11_codec"},
-    "h2": {"httpcore.protocols.http2", "httpcore.protocols.http2_stream"},
+    "h2": _HTTP2,
+    "hpack": _HTTP2,
+    "hyperframe": set(),
     "httptools": {"httpcore.protocols.llhttp_codec"},
 }
 

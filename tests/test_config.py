@@ -1,4 +1,4 @@
-"""SSLConfig, TimeoutConfig and PoolLimits: values, defaults, what they refuse, and that they can be keys."""
+"""SSLConfig, TimeoutConfig, PoolLimits and HTTP2Config: values, defaults, what they refuse, and that they are keys."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from httpcore import ConnectionPool, PoolLimits, SSLConfig, TimeoutConfig
+from httpcore import ConnectionPool, HTTP2Config, PoolLimits, SSLConfig, TimeoutConfig
 
 TIMEOUTS = ["connect_timeout", "read_timeout", "write_timeout", "pool_timeout"]
 
@@ -264,6 +264,74 @@ def test_pool_refuses_ssl_of_another_type(value: object) -> None:
 def test_pool_takes_ssl_timeout_and_limits_by_position() -> None:
     pool = ConnectionPool(SSLConfig(verify=False), TimeoutConfig(1), PoolLimits(hard_limit=1))
     assert pool.num_connections == 0
+
+
+# HTTP2Config
+
+WINDOWS = {"stream_window": 1, "max_stream_window": 1024 * 1024, "connection_window": 65_535}
+
+
+def test_default_http2_config() -> None:
+    assert dataclasses.asdict(HTTP2Config()) == {
+        "stream_window": 1024 * 1024,
+        "max_stream_window": 16 * 1024 * 1024,
+        "connection_window": 16 * 1024 * 1024,
+        "ping_interval": 15.0,
+        "ping_timeout": 5.0,
+    }
+
+
+@pytest.mark.parametrize("name, least", WINDOWS.items())
+def test_window_out_of_its_range_is_refused(name: str, least: int) -> None:
+    # The stream's own maximum goes with what it begins with, which is to be no larger.
+    most = {"stream_window": 16 * 1024 * 1024}.get(name, 2**31 - 1)
+    for value in (least, most):
+        assert getattr(HTTP2Config(**{name: value}), name) == value
+    with pytest.raises(ValueError, match=f"^{name} must be from {least} to 2147483647, not {least - 1}$"):
+        HTTP2Config(**{name: least - 1})
+    with pytest.raises(ValueError, match=f"^{name} must be from {least} to 2147483647, not 2147483648$"):
+        HTTP2Config(**{name: 2**31})
+
+
+def test_largest_stream_window_may_be_what_it_begins_with_but_not_less() -> None:
+    assert HTTP2Config(stream_window=100, max_stream_window=100).max_stream_window == 100
+    with pytest.raises(ValueError, match=r"^max_stream_window must be from 100 to 2147483647, not 99$"):
+        HTTP2Config(stream_window=100, max_stream_window=99)
+
+
+@pytest.mark.parametrize("name", WINDOWS)
+@pytest.mark.parametrize("value", [1.5, "1", True, None])
+def test_window_that_is_no_whole_number_is_refused(name: str, value: object) -> None:
+    with pytest.raises(TypeError, match=f"^{name} takes a whole number of bytes, not {type(value).__name__}$"):
+        HTTP2Config(**{name: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["ping_interval", "ping_timeout"])
+def test_ping_times_are_checked_as_timeouts_are(name: str) -> None:
+    assert getattr(HTTP2Config(**{name: 0.5}), name) == 0.5  # type: ignore[arg-type]
+    for seconds in (0, -1, math.nan):
+        with pytest.raises(ValueError, match=f"^{name} must be above zero"):
+            HTTP2Config(**{name: seconds})  # type: ignore[arg-type]
+    for other in ("1", True):
+        with pytest.raises(TypeError, match=f"^{name} takes seconds or None"):
+            HTTP2Config(**{name: other})  # type: ignore[arg-type]
+
+
+def test_ping_interval_of_none_never_asks_and_ping_timeout_of_none_is_refused() -> None:
+    assert HTTP2Config(ping_interval=None).ping_interval is None
+    with pytest.raises(TypeError, match="ping_timeout takes seconds, and None would wait for ever"):
+        HTTP2Config(ping_timeout=None)  # type: ignore[arg-type]
+
+
+def test_http2_configs_compare_hash_show_themselves_and_cannot_be_changed() -> None:
+    config = HTTP2Config(stream_window=5)
+    assert config == HTTP2Config(stream_window=5) != HTTP2Config()
+    assert len({HTTP2Config(), HTTP2Config(), config}) == 2
+    assert "stream_window=5" in repr(config)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.stream_window = 6  # type: ignore[misc]
+    with pytest.raises(TypeError, match="positional"):
+        HTTP2Config(10)  # type: ignore[call-arg]
 
 
 def test_unset_shows_itself_in_signatures() -> None:

@@ -165,6 +165,13 @@ def test_readme_names_every_limit_with_its_default() -> None:
     }
 
 
+def test_readme_names_every_setting_of_http2_with_its_default() -> None:
+    config = httpcore.HTTP2Config()
+    assert table(README, "`HTTP2Config`") == {
+        name: as_text(getattr(config, name)) for name in httpcore.HTTP2Config.__dataclass_fields__
+    }
+
+
 def test_readme_names_every_callback() -> None:
     def public(cls: type) -> set[str]:
         return {name for name in {**vars(cls), **cls.__annotations__} if not name.startswith("_")}
@@ -226,7 +233,14 @@ def test_state_machines_of_the_architecture_page_are_the_code_s() -> None:
 def test_budgets_of_the_architecture_page_are_the_code_s() -> None:
     modules = [
         importlib.import_module(f"httpcore.{name}")
-        for name in ("protocols.codec", "decoders", "pool.dispatcher", "exceptions")
+        for name in (
+            "protocols.codec",
+            "protocols.http2_frames",
+            "protocols.http2_settings",
+            "decoders",
+            "pool.dispatcher",
+            "exceptions",
+        )
     ]
     rows = ARCHITECTURE.partition("| What | At most | Where |")[2].partition("\n\n")[0].splitlines()[2:]
     checked = 0
@@ -236,7 +250,7 @@ def test_budgets_of_the_architecture_page_are_the_code_s() -> None:
             value = next(vars(module)[name[1]] for module in modules if name[1] in vars(module))
             assert int(most) == (2**value if name[1].endswith("_LOG") else value), name[1]
             checked += 1
-    assert checked == len(rows) - 1  # one row is h11's doing, and says so
+    assert checked == len(rows) - 3  # what is h11's and h2's doing, and what depends on the stream, say so
 
 
 def test_modules_of_the_architecture_page_are_there() -> None:

@@ -25,6 +25,7 @@ RUNTIME = {
     'brotlicffi>=1.2; platform_python_implementation != "CPython"',
     "certifi",
     "h11<1,>=0.16",
+    "h2<5,>=4.3",
     "idna>=3.7",
 }
 EXTRAS = {

@@ -698,6 +698,52 @@ def test_connect_keeps_the_host_it_is_given() -> None:
     assert request.headers == [(b"Host", b"example.org")]
 
 
+@pytest.mark.parametrize("protocol", ["websocket", b"websocket"])
+def test_extended_connect_names_host_and_path_of_its_url(protocol: str | bytes) -> None:
+    request = Request("CONNECT", "https://u:p@example.org:8443/chat?x=1", protocol=protocol)
+    assert request.protocol == b"websocket"
+    assert request.target == b"/chat?x=1"
+    assert request.headers == [(b"Host", b"example.org:8443"), (b"Authorization", b"Basic dTpw")]
+    assert request.content_length is None and not request.chunked
+    assert Request("CONNECT", HTTP, protocol=protocol, target="/other").target == b"/other"
+
+
+def test_request_has_no_protocol_unless_it_is_given_and_copies_keep_it() -> None:
+    assert Request("GET", HTTP).protocol is None
+    assert Request("CONNECT", HTTP).protocol is None
+    copy = Request("CONNECT", HTTP, protocol="websocket").with_headers([(b"origin", b"http://a")])
+    assert (copy.protocol, copy.target) == (b"websocket", b"/path?query")
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "connect"])
+def test_protocol_is_for_connect_alone(method: str) -> None:
+    with pytest.raises(LocalProtocolError, match=r"protocol is for CONNECT, .* \(RFC 8441 4\)"):
+        Request(method, HTTP, protocol="websocket")
+
+
+def test_protocol_beside_an_upgrade_field_is_refused() -> None:
+    with pytest.raises(LocalProtocolError, match="without an upgrade field"):
+        Request("CONNECT", HTTP, {"Upgrade": "websocket"}, protocol="websocket")
+
+
+@pytest.mark.parametrize("protocol", ["", "web socket", "web/socket", "web\r\nsocket", b"\xff", "wébsocket"])
+def test_protocol_that_is_no_token_is_refused(protocol: str | bytes) -> None:
+    with pytest.raises(LocalProtocolError, match=r"^the protocol '.*' is not a token \(RFC 8441 4\)$"):
+        Request("CONNECT", HTTP, protocol=protocol)
+
+
+@pytest.mark.parametrize("protocol", [1, True, ["websocket"]])
+def test_protocol_of_another_type_is_refused(protocol: object) -> None:
+    with pytest.raises(TypeError, match=f"^a protocol must be str or bytes, not {type(protocol).__name__}$"):
+        Request("CONNECT", HTTP, protocol=protocol)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("body", [b"x", [b"x"], PUSHED])
+def test_extended_connect_with_a_body_is_refused(body: BodyTypes) -> None:
+    with pytest.raises(LocalProtocolError, match="a CONNECT request has no body"):
+        Request("CONNECT", HTTP, body=body, protocol="websocket")
+
+
 @pytest.mark.parametrize("target", ["*", b"*", "http://example.org/absolute", "/origin?form"])
 def test_given_target_is_sent_as_it_is(target: str | bytes) -> None:
     request = Request("OPTIONS", HTTP, target=target)

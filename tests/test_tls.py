@@ -31,6 +31,10 @@ from httpcore.config import SSLTypes
 from httpcore.tls import ContextCache, create_context, describe_tls_error
 from tests.conftest import TLSFiles
 from tests.h11_server import H11Server, listening
+from tests.pool.version_server import version_server
+
+HTTP11 = ("http/1.1",)
+BOTH = ("h2", "http/1.1")
 
 
 async def ask(url: URL, config: SSLTypes) -> bytes:
@@ -178,15 +182,16 @@ async def test_alpn_of_a_ready_context_is_kept(tls: TLSFiles) -> None:
         assert tls_object is not None and tls_object.selected_alpn_protocol() == "mine"
 
 
-async def test_context_of_our_own_offers_http11_alone(tls: TLSFiles) -> None:
-    offering = tls.server_context
-    offering.set_alpn_protocols(["h2", "http/1.1"])
-    async with listening(ssl_context=offering) as listener:
-        async with ConnectionPool(SSLConfig(verify=tls.ca_path)) as pool:
+@pytest.mark.parametrize("http2, selected", [(True, "h2"), (False, "http/1.1")])
+async def test_context_of_our_own_offers_the_versions_that_may_be_spoken(
+    tls: TLSFiles, http2: bool, selected: str
+) -> None:
+    async with version_server(tls, "h2", "http/1.1") as listener:
+        async with ConnectionPool(SSLConfig(verify=tls.ca_path), http2=http2) as pool:
             response = await pool.request("GET", listener.url("localhost"))
         assert response.exchange is not None and response.exchange.connection_info is not None
         tls_object = response.exchange.connection_info.ssl_object
-        assert tls_object is not None and tls_object.selected_alpn_protocol() == "http/1.1"
+        assert tls_object is not None and tls_object.selected_alpn_protocol() == selected
         assert tls_object.server_hostname == "localhost"
 
 
@@ -351,7 +356,7 @@ async def test_tls_1_2_and_newer_are_spoken(tls: TLSFiles, version: ssl.TLSVersi
 
 @pytest.mark.parametrize("verify", [True, False])
 def test_contexts_of_our_own_have_a_floor_and_verify_unless_told_otherwise(verify: bool) -> None:
-    context = create_context(SSLConfig(verify=verify))
+    context = create_context(SSLConfig(verify=verify), HTTP11)
     assert context.minimum_version == ssl.TLSVersion.TLSv1_2
     assert context.check_hostname is verify
     assert context.verify_mode == (ssl.CERT_REQUIRED if verify else ssl.CERT_NONE)
@@ -397,28 +402,33 @@ async def test_plain_http_needs_no_tls_configuration(tmp_path: Path) -> None:
 # How often, and where, contexts are made
 
 
-def test_default_context_is_made_once() -> None:
-    context = create_context(SSLConfig())
-    assert create_context(SSLConfig()) is create_context(SSLConfig(cert=None, verify=True)) is context
-    assert create_context(SSLConfig(verify=False)) is not create_context(SSLConfig(verify=False))
+def test_default_context_is_made_once_for_each_list_of_protocols() -> None:
+    context = create_context(SSLConfig(), HTTP11)
+    assert create_context(SSLConfig(), HTTP11) is create_context(SSLConfig(cert=None, verify=True), HTTP11) is context
+    assert create_context(SSLConfig(), BOTH) is create_context(SSLConfig(), BOTH) is not context
+    assert create_context(SSLConfig(verify=False), HTTP11) is not create_context(SSLConfig(verify=False), HTTP11)
 
 
-def test_ready_context_is_returned_as_it_is() -> None:
+@pytest.mark.parametrize("protocols", [HTTP11, BOTH])
+def test_ready_context_is_returned_as_it_is(protocols: tuple[str, ...]) -> None:
     context = ssl.create_default_context()
-    assert create_context(SSLConfig(verify=context)) is context
+    assert create_context(SSLConfig(verify=context), protocols) is context
 
 
 async def test_default_context_is_shared_by_all_pools_and_other_ones_are_a_pools_own(tls: TLSFiles) -> None:
     one, other = ContextCache(), ContextCache()
-    assert await one.load(SSLConfig()) is await other.load(SSLConfig()) is create_context(SSLConfig())
+    for protocols in (HTTP11, BOTH):
+        shared = create_context(SSLConfig(), protocols)
+        assert await one.load(SSLConfig(), protocols) is await other.load(SSLConfig(), protocols) is shared
     config = SSLConfig(verify=tls.ca_path)
-    assert await one.load(config) is await one.load(SSLConfig(verify=tls.ca_path))
-    assert await one.load(config) is not await other.load(config)
+    assert await one.load(config, BOTH) is await one.load(SSLConfig(verify=tls.ca_path), BOTH)
+    assert await one.load(config, BOTH) is not await other.load(config, BOTH)
+    assert await one.load(config, BOTH) is not await one.load(config, HTTP11)
 
 
 async def test_context_that_many_ask_for_at_once_is_made_once(tls: TLSFiles) -> None:
     cache, config = ContextCache(), SSLConfig(verify=tls.ca_path)
-    contexts = await asyncio.gather(*(cache.load(config) for _ in range(8)))
+    contexts = await asyncio.gather(*(cache.load(config, BOTH) for _ in range(8)))
     assert len(set(map(id, contexts))) == 1
 
 
@@ -445,7 +455,7 @@ async def test_context_is_made_off_the_loops_thread_and_once_for_many_requests(
 def test_default_context_is_made_once_by_many_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[ssl.SSLContext] = []
     httpcore_tls._default_context_once.cache_clear()
-    threads = [threading.Thread(target=lambda: made.append(create_context(SSLConfig()))) for _ in range(8)]
+    threads = [threading.Thread(target=lambda: made.append(create_context(SSLConfig(), BOTH))) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -67,6 +67,11 @@ class Dials:
         """Whether there may be a further slot."""
         return self._limit is None or len(self._slots) < self._limit
 
+    @property
+    def crowded(self) -> bool:
+        """Whether somebody waits for a place, and there is none."""
+        return not self.has_room and self._waiters.first_for_place() is not None
+
     def open(self, lane: Lane, exchange: HTTPExchange, cause: Waiter | None) -> Slot:
         """Makes a slot, and begins to make its connection, within the connect timeout of `exchange`, which caused it.
 

@@ -13,11 +13,12 @@ class Lifeline:
     So a pool that was not closed leaves no open socket behind, and works on the next loop.
 
     Args:
-        cut: called when the loop is about to end, or this was ended.
+        cut: called when the loop is about to end, unless `end` was called before.
     """
 
     def __init__(self, cut: Callable[[], None]) -> None:
-        self._generator = _live(cut)
+        self._cut: Callable[[], None] | None = cut
+        self._generator = self._live()
         # The first step is what makes the loop know of a generator. It runs to the `yield` without waiting.
         try:
             self._generator.__anext__().send(None)
@@ -26,15 +27,16 @@ class Lifeline:
 
     def end(self) -> None:
         """It is not needed any more."""
+        self._cut = None
         # Nothing waits in its `finally` either. When the loop is ending it, it is on its way already.
         try:
             self._generator.aclose().send(None)
         except (StopIteration, RuntimeError):
             pass
 
-
-async def _live(cut: Callable[[], None]) -> AsyncGenerator[None, None]:
-    try:
-        yield
-    finally:
-        cut()
+    async def _live(self) -> AsyncGenerator[None, None]:
+        try:
+            yield
+        finally:
+            if self._cut is not None:
+                self._cut()

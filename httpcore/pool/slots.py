@@ -73,7 +73,7 @@ class Slots:
         self._dials.connected = self._connected
         self._dials.failed = self._dial_failed
         self._gone: asyncio.Future[None] | None = None  # completed when the last slot is freed; see wait_gone
-        self._lifeline = Lifeline(self._loop_ends)
+        self._lifeline = Lifeline(functools.partial(self.close, force=True))
 
     # What the pool asks for.
 
@@ -104,10 +104,7 @@ class Slots:
     def submit(self, exchange: HTTPExchange, route: Route, *, refusable: bool = True) -> None:
         """Starts `exchange` on a connection of `route`: now, or when it is its turn.
 
-        Args:
-            exchange: the exchange.
-            route: its route.
-            refusable: whether `max_waiters` may refuse it.
+        `max_waiters` may refuse it if it is `refusable`.
         """
         lane = self._lanes.get(route) or self._add_lane(route)
         if lane.spare and (slot := self._find_spare(lane)) is not None:
@@ -128,13 +125,19 @@ class Slots:
             self._waiters.queue(exchange, lane)
         elif may_open:
             self._dials.open(lane, exchange, self._waiters.dial(exchange, lane, joins=False))
-        elif refusable and self._refuses_waiters and lane.serving is None and (lane.full or not self._idle):
+        elif refusable and self._refuses_waiters(lane):
             self._forget_lane(lane)
             exchange.fail(PoolTimeout(f"too many requests wait already: {self.report()}"))
         else:
             self._waiters.queue(exchange, lane)
             if not lane.full:
                 self._idle.evict(1)
+
+    def _refuses_waiters(self, lane: Lane) -> bool:
+        limit = self._limits.max_waiters
+        if limit is None or self.waiting_count < limit or lane.serving is not None:
+            return False
+        return lane.full or not self._idle  # whose place it could have otherwise
 
     def _add_lane(self, route: Route) -> Lane:
         lane = self._lanes[route] = Lane(route, self._limits.per_origin_limit)
@@ -189,10 +192,6 @@ class Slots:
                 self._gone = self.loop.create_future()
             await asyncio.shield(self._gone)
 
-    @property
-    def _refuses_waiters(self) -> bool:
-        return self._limits.max_waiters is not None and self.waiting_count >= self._limits.max_waiters
-
     # What dials end with.
 
     def _connected(self, slot: Slot, protocol: HTTPProtocol) -> None:
@@ -204,10 +203,12 @@ class Slots:
             slot.retires_at = self.loop.time() + age
         if self.closed:
             protocol.close("the pool was closed")
-        if not protocol.ready() or not protocol.available:
-            if not protocol.closing:
-                protocol.close("the server takes no request")
+        if not protocol.ready():
             self._dial_failed(slot, ConnectError("the connection was closed as soon as it was made"))
+            return
+        if not protocol.available:
+            protocol.close("the server allows no requests")
+            self._dial_failed(slot, ConnectError("the connection was made, but the server allows no requests on it"))
             return
         slot.cause = None
         slot.lane.width = protocol.available
@@ -289,7 +290,7 @@ class Slots:
 
     def _keep(self, slot: Slot) -> None:
         self._idle.add(slot)
-        if not self._dials.has_room and slot.state == SlotState.IDLE and self._waiters.first_for_place() is not None:
+        if self._dials.crowded and slot.state == SlotState.IDLE:
             # Somebody waits for a place, whom it cannot serve: an idle connection gives its own up.
             slot.close("its place is needed for another origin")
 
@@ -299,7 +300,7 @@ class Slots:
         """Gives what the connection can carry to who is next, and puts the slot where it belongs."""
         lane = slot.lane
         available = protocol.available
-        if available:  # if not, that may say nothing about other connections: the server does not answer, perhaps
+        if available:  # if not, that may say nothing about other connections: this server does not answer, perhaps
             lane.width = available + protocol.in_flight
         if not available or lane.serving is not None or not (lane.dialling or lane.queued):
             self._settle(slot)
@@ -312,9 +313,8 @@ class Slots:
     def _serve(self, lane: Lane, slot: Slot) -> None:
         """Starts who waits in `lane` on its spare connections, the oldest first.
 
-        Handlers may do anything when they are started: dispatch another, which has to wait for its turn then; abort
-        others; close the pool. So everything is looked at again for each, and a connection that carries nothing now
-        is not taken for idle before the end.
+        Handlers that are started may do anything: dispatch another, which has to wait for its turn then; abort others;
+        close the pool. So each step looks at everything again. What carries nothing then is idle only at the end.
         """
         lane.serving = {slot: None}
         try:
@@ -344,11 +344,10 @@ class Slots:
             lane.spare.pop(slot, None)
             if slot.state != SlotState.IDLE:
                 self._keep(slot)
-            if slot.state == SlotState.IDLE:
-                if available:
-                    lane.idle[slot] = None
-                else:  # it goes on being idle, and may be closed for that; but nobody can use it for now
-                    lane.idle.pop(slot, None)
+            if not available:  # it is idle, and may be closed for that; but nobody can use it for now
+                lane.idle.pop(slot, None)
+            elif slot.state == SlotState.IDLE:
+                lane.idle[slot] = None
             return
         if available:
             lane.spare[slot] = None
@@ -367,8 +366,7 @@ class Slots:
 
     def _can_take(self, slot: Slot) -> bool:
         """Whether a spare connection can carry one more. One that cannot is spare no longer."""
-        assert slot.protocol is not None
-        if slot.protocol.available and slot.usable():
+        if slot.protocol is not None and slot.protocol.available and slot.usable():
             return True
         slot.lane.spare.pop(slot, None)
         return False
@@ -388,8 +386,8 @@ class Slots:
         lane.spare.pop(slot, None)
         self._waiters.enter(lane)
         self._dials.balance(lane, anew=False)
-        if self._idle and not self._draining and not self._dials.has_room and self._waiters.first_for_place() is not None:
-            self._idle.evict(1)  # the place went to somebody who has waited for longer
+        if self._idle and not self._draining and self._dials.crowded:
+            self._idle.evict(1)  # the place it was freed for went to somebody who has waited for longer
         self._forget_lane(lane)
         if self._gone is not None:
             self._gone.set_result(None)
@@ -398,7 +396,3 @@ class Slots:
     def _forget_lane(self, lane: Lane) -> None:
         if lane.count == 0 and not lane.queued and not lane.dialling:
             self._lanes.pop(lane.route, None)
-
-    def _loop_ends(self) -> None:
-        if not self.closed:
-            self.close(force=True)

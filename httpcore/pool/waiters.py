@@ -88,7 +88,8 @@ class Waiters:
         waiter = self._make(exchange, lane)
         lane.queued[waiter] = None
         self._set_queued(waiter)
-        self.enter(lane)
+        if len(lane.queued) == 1:
+            self.enter(lane)
 
     def close(self) -> None:
         """Ends the timers. Nobody may wait any more."""
@@ -108,11 +109,14 @@ class Waiters:
         Returns `None` where it is the turn of somebody in another lane to have the place.
         """
         waiter = next(iter(lane.dialling or lane.queued))
-        # Who is dialling was given a place already; to refuse a connection would leave it with none.
-        if not waiter.dialling and not self.may_overtake(lane, waiter.ticket):
-            return None
-        self.remove(waiter)
-        return waiter.exchange
+        if waiter.dialling:  # it was given a place already; to refuse a connection would leave it with none
+            self.remove(waiter)
+            return waiter.exchange
+        heap = self._for_place
+        if (heap and heap[0][1] is waiter) or self.may_overtake(lane, waiter.ticket):
+            self._unqueue(waiter)
+            return waiter.exchange
+        return None
 
     def may_overtake(self, lane: Lane, ticket: float = float("inf")) -> bool:
         """Whether the exchange with that ticket (a new one) may have a connection of `lane` that can carry it.
@@ -227,14 +231,19 @@ class Waiters:
         self._set_timeout(waiter, waiter.exchange.timeout.pool_timeout)
 
     def _unqueue(self, waiter: Waiter) -> None:
-        del waiter.lane.queued[waiter]
+        lane = waiter.lane
+        del lane.queued[waiter]
         self.queued_count -= 1
-        self._set_timeout(waiter, None)
+        if waiter.timeout is not None:
+            self._deadlines.discard(waiter, waiter.timeout)
+            waiter.timeout = None
         if waiter.listed:
             self._unlist(waiter)
-            while self._for_place and not self._for_place[0][1].listed:
-                heapq.heappop(self._for_place)
-        self.enter(waiter.lane)
+            heap = self._for_place
+            while heap and not heap[0][1].listed:
+                heapq.heappop(heap)
+        if lane.queued:
+            self.enter(lane)
 
     def _unlist(self, waiter: Waiter) -> None:
         self._listed_count -= waiter.listed

@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections.abc import Callable
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
 from httpcore.config import TimeoutConfig
 from httpcore.exceptions import HTTPCoreError, LocalProtocolError, Phase, ResponseClosed, TotalTimeout
 from httpcore.handlers import ConnectionInfo, Exchange, ResponseHandler, ResponseHead, Timings
 from httpcore.headers import Headers, HeaderTypes, check_trailers
+from httpcore.protocols.carrier import Carrier, Holder
 from httpcore.protocols.pump import BodyPump
 from httpcore.protocols.states import RECEIVE, SEND, ReceiveEvent, ReceiveState, SendEvent, SendState
 from httpcore.request import Request, settled
@@ -31,30 +32,7 @@ from httpcore.trace import (
     emit,
 )
 
-__all__ = ["Carrier", "HTTPExchange", "Holder"]
-
-
-class Holder(Protocol):
-    """Who has the exchange at the moment: a queue while it waits, then a connection."""
-
-    def abandon(self, exchange: HTTPExchange) -> None:
-        """The exchange has failed: forget it and free what it holds."""
-
-
-class Carrier(Holder, Protocol):
-    """A connection, as the exchange that it carries sees it."""
-
-    def write_body(self, exchange: HTTPExchange, data: bytes | bytearray | memoryview) -> None:
-        """Sends a piece of the body, and the head before the first one if that was held back."""
-
-    def end_body(self, exchange: HTTPExchange, trailers: Headers) -> None:
-        """Ends the body."""
-
-    def pause_reading(self, exchange: HTTPExchange) -> None:
-        """Withholds what comes for this exchange."""
-
-    def resume_reading(self, exchange: HTTPExchange) -> None:
-        """Delivers it again."""
+__all__ = ["HTTPExchange"]
 
 
 # What a handler may raise without ending the program: it ends the exchange instead.
@@ -210,6 +188,12 @@ class HTTPExchange(Exchange):
             return Phase.SENDING_BODY
         return Phase.RECEIVING_HEAD if self.send == SendState.DONE else Phase.SENDING_HEAD
 
+    @property
+    def _where(self) -> tuple[int, int | None]:
+        """The numbers of the connection and of the stream that carry it, for traces."""
+        assert self.connection_info is not None
+        return self.connection_info.connection_id, self.stream_id
+
     def wait(self, holder: Holder, phase: Phase) -> None:
         """`holder` has it from now on, until it can be started."""
         self._holder = holder
@@ -233,8 +217,8 @@ class HTTPExchange(Exchange):
         """The request's head is being handed to the transport."""
         self.send = SEND[self.send, SendEvent.SEND_HEAD]
         self.head_written = self.request_sent = True
-        if self.trace is not None and self.connection_info is not None:
-            emit(self.trace, HeadSent(self.loop.time(), self.connection_info.connection_id, self.stream_id), self.loop)
+        if self.trace is not None:
+            emit(self.trace, HeadSent(self.loop.time(), *self._where), self.loop)
 
     def await_continue(self) -> None:
         """The body waits for 100 (Continue)."""
@@ -250,25 +234,22 @@ class HTTPExchange(Exchange):
         """The last byte of the request was handed to the transport."""
         self.send = SEND[self.send, SendEvent.END]
         self._sent_at = self.loop.time()
-        if self.trace is not None and self.connection_info is not None:
-            emit(self.trace, BodySent(self._sent_at, self.connection_info.connection_id, self.stream_id), self.loop)
+        if self.trace is not None:
+            emit(self.trace, BodySent(self._sent_at, *self._where), self.loop)
 
     def informational_received(self, status_code: int, headers: Headers) -> None:
         """An interim response came. Tells the handler."""
-        if self.trace is not None and self.connection_info is not None:
-            number = self.connection_info.connection_id
-            emit(self.trace, InformationalReceived(self.loop.time(), status_code, number, self.stream_id), self.loop)
+        if self.trace is not None:
+            emit(self.trace, InformationalReceived(self.loop.time(), status_code, *self._where), self.loop)
         self.handler.informational_received(status_code, headers)
 
     def head_received(self, head: ResponseHead) -> None:
         """The final response's head came. Tells the handler."""
         self.receive = RECEIVE[self.receive, ReceiveEvent.HEAD]
         self._response_at = self.loop.time()
-        if self.trace is not None and self.connection_info is not None:
+        if self.trace is not None:
             first_byte = self._response_at if self.first_byte_at is None else self.first_byte_at
-            number = self.connection_info.connection_id
-            event = HeadReceived(self._response_at, head.status_code, first_byte, number, self.stream_id)
-            emit(self.trace, event, self.loop)
+            emit(self.trace, HeadReceived(self._response_at, head.status_code, first_byte, *self._where), self.loop)
         self.handler.response_received(head)
 
     def complete(self, trailers: Headers) -> None:
@@ -277,9 +258,8 @@ class HTTPExchange(Exchange):
             return
         self.receive = RECEIVE[self.receive, ReceiveEvent.END]
         self._end()
-        if self.trace is not None and self.connection_info is not None:
-            event = ResponseComplete(self.loop.time(), self.connection_info.connection_id, self.stream_id)
-            emit(self.trace, event, self.loop)
+        if self.trace is not None:
+            emit(self.trace, ResponseComplete(self.loop.time(), *self._where), self.loop)
         handler, self.handler = self.handler, _NOBODY
         try:
             handler.response_complete(trailers)

@@ -17,9 +17,10 @@ from httpcore.exceptions import HTTPCoreError, LocalProtocolError, ReadTimeout, 
 from httpcore.handlers import ResponseHead
 from httpcore.headers import Headers
 from httpcore.protocols.base import LARGE_READ_SIZE, READ_SIZE, HTTPProtocol, Outgoing
+from httpcore.protocols.carrier import Carrier
 from httpcore.protocols.codec import Codec, CodecEvent, EndOfMessage, Interim, Switched
 from httpcore.protocols.deadlines import Deadline
-from httpcore.protocols.exchange import Carrier, HTTPExchange
+from httpcore.protocols.exchange import HTTPExchange
 from httpcore.protocols.h11_codec import H11Codec
 from httpcore.protocols.states import (
     CONNECTION,

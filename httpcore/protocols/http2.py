@@ -11,20 +11,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import TypeAlias
 
 from h2.errors import ErrorCodes
 from h2.exceptions import ProtocolError
 
 from httpcore import trace
 from httpcore.config import HTTP2Config
-from httpcore.exceptions import (
-    HTTPCoreError,
-    LocalProtocolError,
-    ReadError,
-    RemoteProtocolError,
-    quote_peer_text,
-)
+from httpcore.exceptions import HTTPCoreError, LocalProtocolError, ReadError, RemoteProtocolError, quote_peer_text
 from httpcore.protocols.base import LARGE_READ_SIZE, READ_SIZE, HTTPProtocol
 from httpcore.protocols.deadlines import Deadlines
 from httpcore.protocols.exchange import HTTPExchange
@@ -41,6 +36,7 @@ __all__ = ["HTTP2Protocol"]
 
 _ASSUMED_STREAMS = 100  # how many the server is taken to allow until it has said so: it should not say less, by 6.5.2
 _LAST_STREAM_ID = 2**31 - 1
+_MakeError: TypeAlias = Callable[[HTTP2Stream], HTTPCoreError]
 
 
 class HTTP2Protocol(HTTPProtocol):
@@ -54,7 +50,7 @@ class HTTP2Protocol(HTTPProtocol):
         super().__init__()
         self.state = HTTP2ConnectionState.PREFACE
         self.config = HTTP2Config() if config is None else config
-        self._members: set[HTTP2Stream] = set()  # the streams it carries
+        self._members: dict[HTTP2Stream, None] = {}  # the streams it carries, the oldest first
         self.streams: dict[int, HTTP2Stream] = {}  # those whose head was sent
         self._unopened: OrderedDict[HTTP2Stream, None] = OrderedDict()  # those whose head waits to be sent
         self.last_stream_id = -1  # of our streams
@@ -104,7 +100,7 @@ class HTTP2Protocol(HTTPProtocol):
         self._carried += 1
         stream = HTTP2Stream(self, exchange)
         alone = not self._members
-        self._members.add(stream)
+        self._members[stream] = None
         was_in_callback, self._in_callback = self._in_callback, True
         try:
             self.liveness.request_sent(alone=alone)
@@ -123,6 +119,7 @@ class HTTP2Protocol(HTTPProtocol):
 
     def abort(self, error: HTTPCoreError) -> None:
         self.close(str(error))
+        self._unopened.clear()
         for stream in list(self._members):
             stream.abort(error)
         if not self.closed:
@@ -153,15 +150,24 @@ class HTTP2Protocol(HTTPProtocol):
         self.window.close()
         self._close_transport()
 
-    def _fail(self, code: ErrorCodes, make_error: Callable[[], HTTPCoreError]) -> None:
+    def _fail(self, code: ErrorCodes, reason: str, make_error: _MakeError) -> None:
         """Ends the connection, and with it all streams."""
-        if self.state >= HTTP2ConnectionState.CLOSING:
+        if self.deaf:
             return
-        self.close_reason = self.close_reason or str(make_error())
+        self.close_reason = self.close_reason or reason
         self._leave_transport(code)
+        self._lose(self._members, make_error)
+
+    def _lose(self, streams: Iterable[HTTP2Stream], make_error: _MakeError, *, unprocessed: bool = False) -> None:
+        # All leave before a handler hears of it, which may call the exchanges of others; and the owner hears of it
+        # before that, so that what is sent again does not come back here.
+        lost = [(stream, make_error(stream)) for stream in streams]
+        self._unopened.clear()
+        for stream, error in lost:
+            stream.detach(error)
         self._changed()
-        for stream in list(self._members):
-            stream.connection_failed(make_error())
+        for stream, error in lost:
+            stream.connection_failed(error, unprocessed=unprocessed)
 
     # What streams call.
 
@@ -171,8 +177,9 @@ class HTTP2Protocol(HTTPProtocol):
         extended = stream.exchange.request.protocol is not None
         # The server has lowered its limit meanwhile, or has not said yet whether it takes extended CONNECT.
         if len(self.streams) >= self._peer_limit if settled else extended:
-            self._unopened[stream] = None
+            self._unopened[stream] = None  # where it is already, it keeps its turn
             return
+        self._unopened.pop(stream, None)
         if extended and not self.h2.remote_settings.enable_connect_protocol:
             raise LocalProtocolError("the server does not take extended CONNECT (RFC 8441)")
         assert stream.fields is not None
@@ -193,10 +200,7 @@ class HTTP2Protocol(HTTPProtocol):
         self.flush()
 
     def flush(self) -> None:
-        """Hands what h2 has to send to the transport: at the end of the callback that is running, and else soon.
-
-        Several requests often start in one turn of the loop: what they send goes out in one piece.
-        """
+        """Hands what h2 has to send to the transport: at the end of the running callback, or with what others send."""
         if self._in_callback or self._flush_handle is not None:
             return
         if len(self._members) > 1:
@@ -204,33 +208,31 @@ class HTTP2Protocol(HTTPProtocol):
         else:
             self._flush()
 
-    def reset(self, stream: HTTP2Stream, code: ErrorCodes) -> None:
-        """Sends RST_STREAM."""
+    def reset(self, stream: HTTP2Stream, code: ErrorCodes) -> bool:
+        """Sends RST_STREAM, if there is anything left to reset; returns whether there was."""
         try:
             self.h2.reset_stream(stream.stream_id, code)
         except ProtocolError:  # both sides have ended already
-            return
+            return False
         self._receiver.expect_late(stream.stream_id, stream.outstanding)
-        self._trace_stream(stream, code, remote=False)
         self.liveness.reset_sent()
         self.flush()
+        return True
 
     def leave(self, stream: HTTP2Stream) -> None:
         """The stream is over on the wire."""
-        self._members.discard(stream)
+        self._members.pop(stream, None)
         self.streams.pop(stream.stream_id, None)
         self._unopened.pop(stream, None)
         self.sender.discard(stream)
         if not self._members:
             self.liveness.quiet()
-        if self.closed:  # connection_lost tells the owner
-            return
-        if self._unopened:
-            self._open_waiting()
+        self._open_waiting()
         self._close_if_empty()
         if stream.exchange.trace is not None:
             self._trace_left(stream.exchange.trace)
-        self._changed()
+        if not self.closed:  # connection_lost tells the owner
+            self._changed()
 
     def refused(self) -> None:
         """The server has refused a stream: it takes no more than there are, until it answers one of them."""
@@ -239,8 +241,8 @@ class HTTP2Protocol(HTTPProtocol):
             self._drain("the server refused a request while it had no other")
 
     def _open_waiting(self) -> None:
-        for stream in list(self._unopened):
-            del self._unopened[stream]
+        while self._unopened:
+            stream = next(iter(self._unopened))
             try:
                 self.open(stream)
             except LocalProtocolError as exc:
@@ -295,14 +297,14 @@ class HTTP2Protocol(HTTPProtocol):
 
     def _fault(self, fault: ConnectionFault) -> None:
         self.h2.clear_outbound_data_buffer()  # h2 may have put a GOAWAY of its own there
+        reason = f"the server broke the rules of HTTP/2: {fault}: {describe_code(fault.code)}"
 
-        def make_error() -> RemoteProtocolError:
-            text = f"the server broke the rules of HTTP/2: {fault}: {describe_code(fault.code)}"
-            error = RemoteProtocolError(text)
+        def make_error(stream: HTTP2Stream) -> RemoteProtocolError:
+            error = RemoteProtocolError(reason)
             error.__cause__ = fault
             return error
 
-        self._fail(fault.code, make_error)
+        self._fail(fault.code, reason, make_error)
 
     def pause_writing(self) -> None:
         self._write_gate.pause()
@@ -326,10 +328,8 @@ class HTTP2Protocol(HTTPProtocol):
         self.read_deadlines.close()
         self.write_deadlines.close()
         self.liveness.close()
-        self._changed()  # first: there is room for what is sent again
-        for stream in list(self._members):
-            sending = stream.exchange.send == SendState.SENDING_BODY
-            stream.connection_failed(self._translate(exc, sending=sending))
+        body = SendState.SENDING_BODY
+        self._lose(self._members, lambda stream: self._translate(exc, sending=stream.exchange.send == body))
         self._lost()
 
     # What the receiver calls.
@@ -341,7 +341,9 @@ class HTTP2Protocol(HTTPProtocol):
 
     def head_received(self) -> None:
         """The server has answered a request."""
-        self._refused_limit = None
+        if self._refused_limit is not None:
+            self._refused_limit = None
+            self._changed()
 
     def settings_received(self, settings: tuple[tuple[int, int], ...]) -> None:
         """The server has announced settings."""
@@ -363,21 +365,14 @@ class HTTP2Protocol(HTTPProtocol):
             reason += f" {quote_peer_text(debug_data)}"
         self._trace(lambda now, number: trace.GoawayReceived(now, number, last_stream_id, code, debug_data))
         dropped = [stream for stream in self._members if not stream.stream_id or stream.stream_id > last_stream_id]
-        if self._drain(reason):
-            self._changed()  # first: what is sent again is not to come back here
-        for stream in dropped:
-            stream.connection_failed(RemoteProtocolError(reason), unprocessed=True)
+        self._drain(reason)
+        self._lose(dropped, lambda stream: RemoteProtocolError(reason), unprocessed=True)
 
     def ping_answered(self) -> None:
         """The server has answered a PING."""
         seconds = self.liveness.answered()
         if seconds is not None:
             self._trace(lambda now, number: trace.PingAnswered(now, number, seconds))
-
-    def reset_received(self, stream: HTTP2Stream, code: int) -> None:
-        """The server has reset a stream."""
-        self._trace_stream(stream, code, remote=True)
-        stream.reset_received(code)
 
     def send_pending(self) -> None:
         """Takes out of h2 what it has to send."""
@@ -392,21 +387,12 @@ class HTTP2Protocol(HTTPProtocol):
         self.flush()
 
     def _not_alive(self) -> None:
-        seconds = self.config.ping_timeout
-        self._fail(ErrorCodes.NO_ERROR, lambda: ReadError(f"the server did not answer a PING within {seconds} seconds"))
+        reason = f"the server did not answer a PING within {self.config.ping_timeout} seconds"
+        self._fail(ErrorCodes.NO_ERROR, reason, lambda stream: ReadError(reason))
         self._close_transport(abort=True)
-
-    # Traces.
 
     def _trace(self, make: Callable[[float, int], trace.TraceEvent]) -> None:
         """Tells everybody who traces an exchange on this connection, once."""
-        hooks = {id(stream.exchange.trace): stream.exchange.trace for stream in self._members}
-        for hook in hooks.values():
+        for hook in {id(stream.exchange.trace): stream.exchange.trace for stream in self._members}.values():
             if hook is not None:
                 trace.emit(hook, make(self.loop.time(), self.info.connection_id), self.loop)
-
-    def _trace_stream(self, stream: HTTP2Stream, code: int, *, remote: bool) -> None:
-        hook = stream.exchange.trace
-        if hook is not None:
-            event = trace.StreamReset(self.loop.time(), self.info.connection_id, stream.stream_id, code, remote)
-            trace.emit(hook, event, self.loop)

@@ -43,9 +43,11 @@ def request_fields(request: Request, *, without_body: bool = False) -> list[tupl
         without_body: leaves out `expect`, as there is nothing to be continued with.
 
     Raises:
-        LocalProtocolError: the request target is none for HTTP/2; or something was put into the request's list of
-            headers that must not be sent.
+        LocalProtocolError: the request has an `upgrade`; its target is none for HTTP/2; or something was put into its
+            list of headers that must not be sent.
     """
+    if request.upgrades:
+        raise LocalProtocolError("HTTP/2 has no upgrade (RFC 9113 8.6): use extended CONNECT, or HTTP/1.1")
     host = b""
     dropped: frozenset[bytes] = _NOT_SENT
     if b"connection" in request.names:

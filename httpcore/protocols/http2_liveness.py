@@ -99,7 +99,7 @@ class Liveness:
 
     def timed_out(self, seconds: float) -> None:
         """An exchange timed out after so many seconds."""
-        self.suspect = self._loop.time() - self.heard_at >= seconds
+        self.suspect = self.suspect or self._loop.time() - self.heard_at >= seconds
 
     def ask(self) -> None:
         """Sends a PING, unless one is on its way."""

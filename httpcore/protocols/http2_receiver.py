@@ -28,6 +28,7 @@ from h2.events import (
 )
 from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes
+from hpack import HPACKError
 
 from httpcore.exceptions import quote_peer_text
 from httpcore.protocols.http2_fields import FieldDecoder
@@ -81,9 +82,6 @@ class Receiving(Protocol):
 
     def ping_answered(self) -> None:
         """The server has answered a PING."""
-
-    def reset_received(self, stream: HTTP2Stream, code: int) -> None:
-        """The server has reset a stream."""
 
     def send_pending(self) -> None:
         """Takes out of h2 what it has to send."""
@@ -139,6 +137,8 @@ class FrameReceiver:
             return
         if kind == FrameType.PUSH_PROMISE:
             raise ConnectionFault(ErrorCodes.PROTOCOL_ERROR, "it pushes, which it was told not to")
+        if kind == FrameType.SETTINGS and frame.flags & Flag.ACK and frame.size:
+            raise ConnectionFault(ErrorCodes.FRAME_SIZE_ERROR, "an acknowledgement of SETTINGS has settings")
         if kind > FrameType.CONTINUATION or (kind == FrameType.PRIORITY and frame.stream_id and frame.size == 5):
             return  # an extension, or deprecated; h2 would find fault with the contents of some
         if stream is None and frame.stream_id and self._is_stray(frame):
@@ -169,7 +169,10 @@ class FrameReceiver:
         try:
             return self._h2.receive_data(frame.data)
         except ProtocolError as exc:
-            raise ConnectionFault(ErrorCodes(exc.error_code), quote_peer_text(str(exc))) from exc
+            code = ErrorCodes(exc.error_code)
+            if code == ErrorCodes.PROTOCOL_ERROR and isinstance(exc.__cause__, HPACKError):
+                code = ErrorCodes.COMPRESSION_ERROR  # RFC 9113 4.3
+            raise ConnectionFault(code, quote_peer_text(str(exc))) from exc
         except Exception as exc:  # h2's own checks are not complete
             text = f"a frame of type {frame.type} cannot be read: {quote_peer_text(str(exc))}"
             raise ConnectionFault(ErrorCodes.PROTOCOL_ERROR, text) from exc
@@ -192,6 +195,7 @@ class FrameReceiver:
             self._connection.window.late(frame.size)
         elif kind in (FrameType.HEADERS, FrameType.CONTINUATION):
             self._connection.send_pending()
+            _ = self._h2.open_outbound_streams  # forgets closed streams, of which h2 takes an interim response amiss
             self._parse(frame)  # the decoder must see them; but the server knows that the stream was reset
             self._h2.clear_outbound_data_buffer()
         else:
@@ -242,9 +246,12 @@ class FrameReceiver:
         if stream is None:
             return
         if event.remote_reset:
-            self._connection.reset_received(stream, event.error_code)
+            stream.reset_received(event.error_code)
         else:  # h2 has done so, and sent RST_STREAM
-            stream.fault(StreamFault(ErrorCodes(event.error_code), "its window came to over 2147483647 bytes"))
+            self.expect_late(event.stream_id, stream.outstanding)
+            closed = event.error_code == ErrorCodes.STREAM_CLOSED
+            text = "a frame came behind the end of its stream" if closed else "its window came to over 2147483647 bytes"
+            stream.fault(StreamFault(ErrorCodes(event.error_code), text))
 
     def _window_opened(self, event: Event, stream: HTTP2Stream | None) -> None:
         if stream is None:

@@ -17,8 +17,9 @@ from h2.errors import ErrorCodes
 from httpcore.config import HTTP2Config
 from httpcore.exceptions import LocalProtocolError
 from httpcore.headers import Headers
+from httpcore.protocols.carrier import Carrier
 from httpcore.protocols.deadlines import Deadlines
-from httpcore.protocols.exchange import Carrier, HTTPExchange
+from httpcore.protocols.exchange import HTTPExchange
 from httpcore.protocols.http2_fields import request_fields, trailer_fields
 from httpcore.protocols.http2_liveness import Liveness
 from httpcore.protocols.http2_tunnel import TunnelTransport
@@ -60,8 +61,8 @@ class Multiplexer(Protocol):
     def flush(self) -> None:
         """Hands what h2 has to send to the transport, at the end of the callback that is running."""
 
-    def reset(self, stream: HTTP2Stream, code: ErrorCodes) -> None:
-        """Sends RST_STREAM."""
+    def reset(self, stream: HTTP2Stream, code: ErrorCodes) -> bool:
+        """Sends RST_STREAM, if there is anything left to reset; returns whether there was."""
 
     def leave(self, stream: HTTP2Stream) -> None:
         """The stream is over on the wire; the owner may hear that there is room for another."""
@@ -113,12 +114,17 @@ class SendingHalf(Carrier, ABC):
         tunnel = request.method == b"CONNECT"
         self.ends_with_head = without_body or (request.content == b"" and not request.trailers and not tunnel)
         self._connection.open(self.stream)
+        timeout = self.exchange.timeout.write_timeout
+        if not self.stream_id and not self.left and timeout is not None:  # it waits for the server
+            self._writing = True
+            self._connection.write_deadlines.set(self.stream, timeout)
 
     def opened(self, stream_id: int) -> None:
         """The head is being sent, with this number."""
         exchange = self.exchange
         request = exchange.request
         self.stream_id = exchange.stream_id = stream_id
+        self._stop_writing()
         exchange.head_sent()
         if self.ends_with_head or request.method == b"CONNECT":
             self._local_end = self.ends_with_head
@@ -200,13 +206,11 @@ class SendingHalf(Carrier, ABC):
         self.unsent_size -= size
         last = not unsent and self._end is not None and not self._end
         self._connection.h2.send_data(self.stream_id, piece, end_stream=last)
-        if self._writing:
+        if self._writing and unsent:
             assert exchange.timeout.write_timeout is not None
-            if unsent:
-                self._connection.write_deadlines.set(self.stream, exchange.timeout.write_timeout)
-            else:
-                self._writing = False
-                self._connection.write_deadlines.discard(self.stream, exchange.timeout.write_timeout)
+            self._connection.write_deadlines.set(self.stream, exchange.timeout.write_timeout)
+        else:
+            self._stop_writing()
         if last:
             self._ended_sending()
         elif not unsent and self._end is not None:
@@ -249,6 +253,12 @@ class SendingHalf(Carrier, ABC):
         except LocalProtocolError as exc:
             exchange.fail(exc)
         exchange.set_writing_paused(self.unsent_size > _HIGH_WATER)
+
+    def _stop_writing(self) -> None:
+        if self._writing:
+            assert self.exchange.timeout.write_timeout is not None
+            self._writing = False
+            self._connection.write_deadlines.discard(self.stream, self.exchange.timeout.write_timeout)
 
     def _stop_waiting_to_continue(self) -> None:
         if self._continue_handle is not None:

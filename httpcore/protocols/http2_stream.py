@@ -25,6 +25,7 @@ from httpcore.protocols.http2_frames import StreamFault, describe_code
 from httpcore.protocols.http2_sending import Multiplexer, SendingHalf
 from httpcore.protocols.http2_tunnel import TunnelTransport
 from httpcore.protocols.states import SendState
+from httpcore.trace import StreamReset, emit
 from httpcore.upgraded import UpgradedStream
 
 __all__ = ["HTTP2Stream"]
@@ -117,7 +118,7 @@ class HTTP2Stream(SendingHalf):
         self._remote_end = trailers
         if self._tunnel is None:
             if not self._local_end:  # nobody wants the rest of the request
-                self._connection.reset(self, ErrorCodes.CANCEL)
+                self._reset(ErrorCodes.CANCEL)
             self._leave()  # before the handler hears of it (rule P4): the next request may go out at once
         if not self._held:
             self._deliver_end()
@@ -128,18 +129,23 @@ class HTTP2Stream(SendingHalf):
 
     def reset_received(self, code: int) -> None:
         """The server has given the stream up."""
+        self._trace_reset(code, remote=True)
         error = RemoteProtocolError(f"the server reset the stream: {describe_code(code)}")
         if code == ErrorCodes.REFUSED_STREAM and self._tunnel is None:
             self._connection.refused()
+            self._leave(error)
             self.connection_failed(error, unprocessed=True)
         else:
             self._leave(error)
             self.exchange.fail(error)
 
-    def connection_failed(self, error: HTTPCoreError, *, unprocessed: bool = False) -> None:
-        """The connection is lost to this stream: the exchange is sent again where that is allowed, or fails."""
+    def detach(self, error: HTTPCoreError) -> None:
+        """The connection is lost to this stream; `connection_failed` follows."""
         self._leave(error)
-        self.exchange.unprocessed = unprocessed
+
+    def connection_failed(self, error: HTTPCoreError, *, unprocessed: bool = False) -> None:
+        """The connection was lost to this stream: the exchange is sent again where that is allowed, or fails."""
+        self.exchange.unprocessed = unprocessed or not self.stream_id
         self.exchange.connection_failed(error)
 
     def fault(self, fault: StreamFault) -> None:
@@ -265,10 +271,20 @@ class HTTP2Stream(SendingHalf):
 
     def _cancel(self, code: ErrorCodes, error: Exception | None = None) -> None:
         if not self.left and self.stream_id:
-            self._connection.reset(self, code)
+            self._reset(code)
         self._remote_end = None  # nobody is to hear of it
         self._leave(error)
         self._release()
+
+    def _reset(self, code: ErrorCodes) -> None:
+        if self._connection.reset(self, code):
+            self._trace_reset(code, remote=False)
+
+    def _trace_reset(self, code: int, *, remote: bool) -> None:
+        hook, info = self.exchange.trace, self.exchange.connection_info
+        if hook is not None and info is not None:
+            now = self._connection.loop.time()
+            emit(hook, StreamReset(now, info.connection_id, self.stream_id, code, remote), self._connection.loop)
 
     def _leave(self, error: Exception | None = None) -> None:
         """Nothing of the stream is on the wire any more. Only what is held for the reader of a whole response stays."""
@@ -299,11 +315,10 @@ class HTTP2Stream(SendingHalf):
 
     def _stop_deadlines(self) -> None:
         self._stop_waiting_to_continue()
-        timeout, connection = self.exchange.timeout, self._connection
-        if timeout.read_timeout is not None:
-            connection.read_deadlines.discard(self, timeout.read_timeout)
-        if timeout.write_timeout is not None and self._writing:
-            connection.write_deadlines.discard(self, timeout.write_timeout)
+        self._stop_writing()
+        timeout = self.exchange.timeout.read_timeout
+        if timeout is not None:
+            self._connection.read_deadlines.discard(self, timeout)
 
     def read_expired(self) -> None:
         """The read deadline has passed."""

@@ -9,6 +9,7 @@ from itertools import pairwise
 from httpcore import ConnectionPool
 from httpcore.pool.slot import Lane, Slot, SlotState
 from httpcore.pool.slots import Slots
+from httpcore.protocols.http2 import HTTP2Protocol
 from httpcore.protocols.http11 import HTTP11Protocol
 from httpcore.protocols.states import ConnectionState
 
@@ -47,17 +48,18 @@ def check_empty(pool: ConnectionPool) -> None:
     assert slots._lanes == {}
     assert not slots._idle
     assert slots.waiting_count == 0
-    assert not slots._waiters._for_place
-    assert slots._waiters._timeouts == {}
-    assert slots._connecting == slots._draining == 0
-    assert slots._expiry.when is None
-    assert slots._expiry._handle is None
+    assert slots._waiters._for_place == []
+    assert slots._waiters._listed_count == 0
+    assert slots._waiters._deadlines._groups == {}
+    assert slots._dials.count == slots._draining == 0
+    assert slots._idle.expiry.when is None
+    assert slots._idle.expiry._handle is None
 
 
 def _check_slot(slot: Slot, slots: Slots) -> None:
     lane, protocol = slot.lane, slot.protocol
     assert slots._lanes[lane.route] is lane
-    assert (slot in slots._idle) == (slot in lane.idle) == (slot.state == SlotState.IDLE)
+    assert (slot in slots._idle._slots) == (slot.state == SlotState.IDLE)
     if slot.reserved is not None:
         assert slot.state == SlotState.CONNECTING
         assert slot.reserved._holder is slot
@@ -66,17 +68,37 @@ def _check_slot(slot: Slot, slots: Slots) -> None:
         assert protocol is None
         assert slot.task is not None
         assert not slot.task.done() or slot.task.cancelled()  # whose end the loop is about to report
+        assert slot not in lane.idle and slot not in lane.spare
         return
     assert slot.task is None
-    assert isinstance(protocol, HTTP11Protocol)
+    assert slot.cause is None
+    assert protocol is not None
     assert not protocol.closed
     assert protocol.on_change is not None
+    assert protocol.closing == (slot.state == SlotState.DRAINING)
+    assert (slot in lane.idle) == (slot.state == SlotState.IDLE and protocol.available > 0)
+    if slot.state == SlotState.IDLE:
+        assert protocol.in_flight == 0
+    elif slot.state == SlotState.DRAINING:
+        assert protocol.available == 0
+    if isinstance(protocol, HTTP11Protocol):
+        assert not slot.multiplexed
+        _check_http11(slot, protocol)
+    else:
+        assert isinstance(protocol, HTTP2Protocol)
+        assert slot.multiplexed
+        assert (slot.state == SlotState.ACTIVE) == (protocol.in_flight > 0 and not protocol.closing)
+        assert (slot in lane.spare) == (slot.state == SlotState.ACTIVE and protocol.available > 0)
+        for stream in protocol._members:
+            assert stream.exchange.ended or stream.exchange._holder is stream
+
+
+def _check_http11(slot: Slot, protocol: HTTP11Protocol) -> None:
+    assert slot not in slot.lane.spare
     if slot.state == SlotState.IDLE:
         assert protocol.state == ConnectionState.IDLE
         assert protocol.available == 1
-        assert protocol.in_flight == 0
     elif slot.state == SlotState.DRAINING:
-        assert protocol.closing
         assert protocol.in_flight == 0
     elif protocol.state == ConnectionState.ACTIVE:
         assert protocol._exchange is not None
@@ -92,30 +114,51 @@ def _check_lane(lane: Lane, slots: Slots) -> None:
     mine = [slot for slot in slots._all if slot.lane is lane]
     assert lane.count == len(mine)
     assert lane.count or lane.queued or lane.dialling, "an empty lane was not forgotten"
-    assert list(lane.idle) == [slot for slot in slots._idle if slot.lane is lane], "the idle orders disagree"
+    in_order = [slot for slot in slots._idle if slot.lane is lane and slot in lane.idle]
+    if any(slot.multiplexed for slot in mine):  # one may be of no use for a while, and its turn be later then
+        assert set(lane.idle) == set(in_order)
+    else:
+        assert list(lane.idle) == in_order, "the idle orders disagree"
+    assert set(lane.spare) <= set(mine)
+    assert lane.serving is None
     waiting = [*lane.dialling, *lane.queued]
     assert not (waiting and lane.idle), "somebody waits although a connection is idle"
+    assert not (waiting and lane.spare), "somebody waits although a connection can carry more"
     assert all(one.ticket < other.ticket for one, other in pairwise(waiting)), "not in the order of arrival"
-    dials = sum(slot.state == SlotState.CONNECTING and slot.reserved is None for slot in mine)
-    assert len(lane.dialling) <= dials, "somebody waits for a connection that nobody makes"
+    dials = [slot for slot in mine if slot.state == SlotState.CONNECTING]
+    assert lane.connecting == sum(slot.cause is not None for slot in dials)
+    assert lane.width >= 1
+    if not lane.route.http2:
+        assert lane.width == 1
+    # Invariant I1 of the dials.
+    assert len(lane.dialling) <= lane.connecting * lane.width, "somebody waits for a connection that nobody makes"
     for waiter in waiting:
         assert waiter.lane is lane
         assert waiter.exchange._holder is waiter
         assert not waiter.exchange.ended
         assert waiter.dialling == (waiter in lane.dialling)
-        limited = not waiter.dialling and waiter.exchange.timeout.pool_timeout is not None
-        assert (waiter.timeouts is not None) == limited, "the pool timeout runs when and only when one is queued"
+        timeouts = waiter.exchange.timeout
+        if not waiter.dialling:
+            assert waiter.timeout == timeouts.pool_timeout
+        elif waiter.joined:
+            assert lane.route.http2
+            assert waiter.timeout == timeouts.connect_timeout
+        deadlines = slots._waiters._deadlines._groups.get(waiter.timeout or 0.0)
+        assert (waiter.timeout is not None) == (deadlines is not None and waiter in deadlines.items)
     if lane.queued and not lane.full:
-        assert next(iter(lane.queued)) in slots._waiters._for_place
+        first = next(iter(lane.queued))
+        assert first.listed and (first.ticket, first) in slots._waiters._for_place
 
 
 def _check_limits(slots: Slots, draining: int) -> None:
     limits, waiters = slots._limits, slots._waiters
     lanes = slots._lanes.values()
-    assert slots._connecting == sum(slot.task is not None for slot in slots._all)
+    assert slots._dials.count == sum(slot.task is not None for slot in slots._all)
     assert slots._draining == draining
     assert waiters.queued_count == sum(len(lane.queued) for lane in lanes)
-    assert all(waiter in waiter.lane.queued for waiter in waiters._for_place)
+    listed = {waiter for _, waiter in waiters._for_place if waiter.listed}
+    assert len(listed) == waiters._listed_count
+    assert all(waiter in waiter.lane.queued for waiter in listed)
     if limits.hard_limit is not None:
         # A request that is sent again gets its new slot while the old one's connection ends.
         assert len(slots._all) - draining <= limits.hard_limit
@@ -125,16 +168,17 @@ def _check_limits(slots: Slots, draining: int) -> None:
             assert lane.count - ending <= limits.per_origin_limit
     if limits.soft_limit is not None:
         assert len(slots._idle) <= limits.soft_limit
-    if limits.max_waiters is not None:
+    # Who joined a dial that turned out to carry less is queued all the same.
+    if limits.max_waiters is not None and not any(lane.route.http2 for lane in lanes):
         assert (
             slots.waiting_count <= limits.max_waiters + draining
         )  # who gets an idle connection's place waits for its end
-    wants_place = any(not waiter.lane.full for waiter in waiters._for_place)
+    wants_place = any(not waiter.lane.full for waiter in listed)
     if wants_place:
-        assert not slots._has_room, "somebody waits for a place that is free"
+        assert not slots._dials.has_room, "somebody waits for a place that is free"
         assert not slots._idle or draining, "somebody waits for the place of an idle connection"
     if slots._idle and limits.keepalive_expiry is not None:
-        assert slots._expiry.when is not None, "nothing will close the idle connections"
-        assert slots._expiry._handle is not None
-        assert slots._expiry.when <= max(slot.expires_at for slot in slots._idle) + limits.keepalive_expiry
+        assert slots._idle.expiry.when is not None, "nothing will close the idle connections"
+        assert slots._idle.expiry._handle is not None
+        assert slots._idle.expiry.when <= max(slot.expires_at for slot in slots._idle._slots) + limits.keepalive_expiry
     assert isinstance(slots.loop, asyncio.AbstractEventLoop)

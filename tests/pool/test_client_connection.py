@@ -12,6 +12,7 @@ from httpcore import (
     ClientConnection,
     ConnectError,
     ConnectTimeout,
+    HTTP2Config,
     InvalidURL,
     LocalProtocolError,
     ReadTimeout,
@@ -19,6 +20,7 @@ from httpcore import (
     Request,
     ResponseClosed,
     ResponseTooLarge,
+    SSLConfig,
     TimeoutConfig,
     UnsupportedProtocol,
 )
@@ -28,6 +30,7 @@ from httpcore.trace import HeadSent, TCPConnected, TLSEstablished, TraceEvent
 from tests.clock import Clock, turns
 from tests.conftest import TLSFiles
 from tests.pool.peers import AutoPeer, RecordingHandler, auto_connector
+from tests.pool.version_server import AutoHTTP2Peer, speaking_h2c, version_server
 
 
 async def test_connection_that_is_dropped_is_closed_with_a_warning(recwarn: pytest.WarningsRecorder) -> None:
@@ -283,6 +286,67 @@ async def test_over_tcp_and_tls(tls: TLSFiles) -> None:
         assert any(isinstance(event, TCPConnected) for event in events)
         assert any(isinstance(event, TLSEstablished) for event in events) == (context is not None)
         server.close()
+
+
+@pytest.mark.parametrize(
+    "http1, http2, version", [(True, True, b"HTTP/2"), (False, True, b"HTTP/2"), (True, False, b"HTTP/1.1")]
+)
+async def test_it_speaks_the_version_that_the_server_chooses(
+    tls: TLSFiles, http1: bool, http2: bool, version: bytes
+) -> None:
+    async with version_server(tls, "h2", "http/1.1") as listener:
+        url, config = listener.url("localhost"), SSLConfig(verify=tls.ca_path)
+        async with await ClientConnection.connect(url, ssl=config, http1=http1, http2=http2) as connection:
+            responses = []
+            assert (connection.available > 1) == (version == b"HTTP/2")
+            if version == b"HTTP/2":
+                responses += await asyncio.gather(*(connection.request("GET", url) for _ in range(5)))
+            responses.append(await connection.request("GET", url))
+            assert {response.http_version for response in responses} == {version}
+        assert len(listener.protocols) == 1
+
+
+async def test_without_tls_it_speaks_http2_if_nothing_else_is_left() -> None:
+    async with speaking_h2c() as listener:
+        connection = await ClientConnection.connect(listener.url(), http1=False, http2=HTTP2Config())
+        assert (await connection.request("GET", listener.url())).http_version == b"HTTP/2"
+        await connection.close()
+
+
+async def test_a_version_that_may_not_be_spoken_is_a_connect_error_that_says_where(tls: TLSFiles) -> None:
+    async with version_server(tls, "http/1.1") as listener:
+        with pytest.raises(ConnectError, match=r"http1=False forbids to speak HTTP/1\.1") as caught:
+            await ClientConnection.connect(listener.url("localhost"), ssl=tls.client_context, http1=False)
+        assert (caught.value.host, caught.value.port) == ("localhost", listener.port)
+        assert caught.value.phase == Phase.CONNECTING
+
+
+async def test_it_refuses_an_upgrade_over_http2_and_goes_on() -> None:
+    connector = MemoryConnector(AutoHTTP2Peer)
+    async with await ClientConnection.connect("http://a/", http1=False, connector=connector) as connection:
+        with pytest.raises(LocalProtocolError, match="HTTP/2 has no upgrade field") as caught:
+            await connection.request("GET", "http://a/", {"Connection": "upgrade", "Upgrade": "websocket"})
+        assert not caught.value.request_sent
+        assert (await connection.request("GET", "http://a/")).body == b"over HTTP/2"
+
+
+async def test_it_refuses_extended_connect_over_http11_and_goes_on() -> None:
+    async with await ClientConnection.connect("http://a/", connector=auto_connector()) as connection:
+        with pytest.raises(LocalProtocolError, match="needs HTTP/2") as caught:
+            await connection.request("CONNECT", "http://a/", protocol="websocket")
+        assert not caught.value.request_sent
+        assert (await connection.request("GET", "http://a/")).body == b"ok"
+
+
+@pytest.mark.parametrize(
+    "arguments, error",
+    [({"http1": False, "http2": False}, ValueError), ({"http1": 1}, TypeError), ({"http2": 2}, TypeError)],
+)
+async def test_versions_that_make_no_sense_are_refused(arguments: dict, error: type[Exception]) -> None:
+    connector = auto_connector()
+    with pytest.raises(error, match=r"http[12]"):
+        await ClientConnection.connect("http://a/", connector=connector, **arguments)
+    assert connector.dials == []
 
 
 async def test_nobody_listens() -> None:

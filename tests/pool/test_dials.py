@@ -182,7 +182,8 @@ class DeadConnector:
         self.broken = 1  # how many more
 
     async def connect(self, protocol_factory, origin, **options):
-        protocol = await self.link.connect(protocol_factory, origin, **options)
+        negotiation = await self.link.connect(protocol_factory, origin, **options)
+        protocol = negotiation.result()
         assert isinstance(protocol, HTTP11Protocol)
         if self.broken:
             self.broken -= 1
@@ -193,7 +194,7 @@ class DeadConnector:
                 await turns(1 if self.state == "closing" else 10)
                 assert protocol.closing
                 assert protocol.closed == (self.state == "closed")
-        return protocol
+        return negotiation
 
 
 @pytest.mark.parametrize("state", ["transport closing", "closing", "closed"])

@@ -145,10 +145,10 @@ async def test_each_request_waits_as_long_as_its_own_timeout_says(
     await clock.advance(1)
     assert isinstance(late.error, PoolTimeout) and not long.ended
     assert pool._slots is not None
-    assert set(pool._slots._waiters._timeouts) == {5}  # nothing is kept for a timeout that nobody has
+    assert set(pool._slots._waiters._deadlines._groups) == {5}  # nothing is kept for a timeout that nobody has
     await clock.advance(2)
     assert isinstance(long.error, PoolTimeout)
-    assert pool._slots._waiters._timeouts == {}
+    assert pool._slots._waiters._deadlines._groups == {}
     await answer(connector, 0)
     assert first.completed
 

@@ -8,6 +8,9 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 import pytest_asyncio
 
+from httpcore.config import HTTP2Config
+from httpcore.testing import HTTP2Peer
+from tests.protocols.http2_script import HTTP2Client
 from tests.protocols.recording import Client, Clock
 
 
@@ -50,3 +53,40 @@ async def client(connect: Callable[..., object]) -> Client:
 async def cut_client(connect: Callable[..., object], segment: int | None) -> Client:
     """One client, on a link that delivers what there is, and then on one that delivers byte by byte."""
     return await connect(segment=segment)  # type: ignore[misc, no-any-return]
+
+
+@pytest_asyncio.fixture
+async def connect_http2(clock: Clock) -> AsyncIterator[Callable[..., object]]:
+    """Makes clients of HTTP/2 that have exchanged SETTINGS with their peers; checks them when the test ends."""
+    clients: list[HTTP2Client] = []
+
+    async def make(
+        peer: HTTP2Peer | None = None,
+        *,
+        config: HTTP2Config | None = None,
+        segment: int | None = None,
+        capacity: int = 64 * 1024,
+        settled: bool = True,
+    ) -> HTTP2Client:
+        client = HTTP2Client(peer, config=config, segment=segment, capacity=capacity)
+        clients.append(client)
+        await asyncio.sleep(0)
+        if settled:
+            await client.peer.receive_settings_ack()
+        return client
+
+    yield make
+    for client in clients:
+        await client.finish()
+
+
+@pytest_asyncio.fixture
+async def http2(connect_http2: Callable[..., object]) -> HTTP2Client:
+    """One client of HTTP/2, on a link that delivers what there is."""
+    return await connect_http2()  # type: ignore[misc, no-any-return]
+
+
+@pytest_asyncio.fixture
+async def cut_http2(connect_http2: Callable[..., object], segment: int | None) -> HTTP2Client:
+    """One client of HTTP/2, on a link that delivers what there is, and then on one that delivers byte by byte."""
+    return await connect_http2(segment=segment)  # type: ignore[misc, no-any-return]
