@@ -1,78 +1,28 @@
-"""Shows the library at work against a server of its own on loopback, says how long each part took, and checks it all.
+"""Shows the library at work against servers of its own on loopback, says how long each part took, and checks it all.
 
-The server (scripts/upstream.py) and the gateway (examples/gateway.py under uvicorn) are processes of their own, so that
-times and memory are this process's. Exits with 1 if anything is not as expected.
+The servers (scripts/upstream.py for HTTP/1.1, scripts/upstream_http2.py for HTTP/2) and the gateway (examples/gateway.py
+under uvicorn) are processes of their own, so that times and memory are this process's. Exits with 1 if anything is not
+as expected.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
+import functools
 import hashlib
-import os
 import platform
-import resource
-import socket
 import sys
+import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import fields
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import httpcore
-
-ROOT = Path(__file__).resolve().parent.parent
-MIB = 1024 * 1024
-WIDTH = 100  # columns
-
-
-class Failed(Exception):
-    """Something is not as expected."""
-
-
-class Show:
-    """One part of the demo: prints its title, what it says, and how long it took."""
-
-    def __init__(self, title: str) -> None:
-        self.title = title
-        self.lines: list[str] = []
-
-    def say(self, text: str) -> None:
-        self.lines.append("   " + text)
-
-    def expect(self, holds: bool, what: str) -> None:
-        if not holds:
-            raise Failed(what)
-
-    def __enter__(self) -> Self:
-        self.began = time.perf_counter()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, where: TracebackType | None
-    ) -> None:
-        took = f"{(time.perf_counter() - self.began) * 1000:,.1f} ms"
-        print(f"\n{self.title}{took:>{WIDTH - len(self.title)}}", *self.lines, sep="\n", flush=True)
-
-
-def peak_memory() -> float:
-    """Returns the most memory this process has had, in MiB."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / MIB if sys.platform == "darwin" else peak / 1024
-
-
-def rate(size: int, began: float) -> str:
-    seconds = time.perf_counter() - began
-    return f"{size / MIB:.0f} MiB in {seconds:.2f} s, {size / 1e6 / seconds:,.0f} MB/s"
-
-
-async def pieces(count: int) -> AsyncIterator[bytes]:
-    for number in range(count):
-        yield bytes([number % 256]) * MIB
-
+from scripts.demo_http2 import HTTP2_PARTS, HTTP2Upstream
+from scripts.gateway import running_gateway
+from scripts.show import MIB, ROOT, Failed, Show, peak_memory, pieces, rate, run_program
 
 # The parts.
 

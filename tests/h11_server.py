@@ -189,5 +189,4 @@ async def listening(
     finally:
         server.close()
         for transport in transports:
-            assert isinstance(transport, asyncio.Transport)
-            transport.abort()
+            cast(asyncio.Transport, transport).abort()  # uvloop's do not derive from it

@@ -1,7 +1,7 @@
 """An ASGI app that answers what tests ask of a server. It keeps nothing between requests.
 
-It runs under uvicorn, with or without nginx in front (which leaves the `/app` it is found under), and under
-tests/asgi_server.py in a test's own process.
+It runs under uvicorn, with or without nginx in front (which leaves the `/app` it is found under), under hypercorn, and
+under tests/asgi_server.py and tests/asgi_server_h2.py in a test's own process.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Real servers for tests, on loopback alone: nginx, uvicorn, and origins that a test writes itself.
+"""Real servers for tests, on loopback alone: nginx, uvicorn, and origins of a test's own (more: servers_h2.py).
 
 A fixture starts its program once per session, and ends that process by its id. What the programs printed is added to
 the report of a test that fails.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib.util
 import os
 import re
 import shutil
@@ -16,10 +17,11 @@ import ssl
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, NoReturn
 
 import pytest
 
@@ -30,14 +32,24 @@ if TYPE_CHECKING:
 
 _START_TIMEOUT = 30.0  # seconds within which a server has to be there
 LARGE = 100 * 1024 * 1024  # bytes of the large file
+MEDIUM = 20_000_003  # bytes of one that takes a while, but not long
 
 
 def require(binary: str) -> str:
     """Returns the path of a program; without it, skips the test, or fails it where servers are required."""
     path = shutil.which(binary) or shutil.which(binary, path="/usr/sbin:/usr/local/sbin")
-    if path is not None:
-        return path
-    message = f"{binary} is not installed: scripts/install-servers"
+    if path is None:
+        _missing(f"{binary} is not installed: scripts/install-servers")
+    return path
+
+
+def require_module(name: str) -> None:
+    """Skips the test where there is no such Python package, or fails it where servers are required."""
+    if importlib.util.find_spec(name) is None:
+        _missing(f"{name} is not installed: it is of the test extra")
+
+
+def _missing(message: str) -> NoReturn:
     if os.environ.get("HTTPCORE_REQUIRE_SERVERS") == "1":
         pytest.fail(message)
     pytest.skip(message)
@@ -105,6 +117,18 @@ class Program:
             self.stop()
             pytest.fail(f"{self.command} did not print {pattern!r}:\n{''.join(self.output)}")
         return match
+
+    def wait_for_port(self, port: int) -> None:
+        """Waits until it listens on that port of the loopback address; fails if it ends before."""
+        deadline = time.monotonic() + _START_TIMEOUT
+        while True:
+            with contextlib.suppress(ConnectionRefusedError):
+                socket.create_connection(("127.0.0.1", port)).close()
+                return
+            if self._ended or time.monotonic() > deadline:
+                self.stop()
+                pytest.fail(f"{self.command} does not listen on port {port}:\n{''.join(self.output)}")
+            time.sleep(0.01)
 
     def stop(self) -> None:
         """Ends it, and returns once it has ended."""
@@ -187,6 +211,21 @@ def origin_app_url(uvicorn_server: UvicornServer) -> str:
     return uvicorn_server("tests.origin_app:app", app_dir=Path(__file__).parents[1])
 
 
+@pytest.fixture(scope="session")
+def web_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of files for servers: `hello.txt` (13 bytes), `data.json` (about 1 MB), and `medium.bin` and
+    `large.bin` (`MEDIUM` and `LARGE` bytes of `tests.content`).
+    """
+    root = tmp_path_factory.mktemp("root")
+    (root / "hello.txt").write_bytes(b"Hello, world!")
+    rows = ",\n".join(f'{{"id": {index}, "name": "row {index * 7919 % 10007}"}}' for index in range(30_000))
+    (root / "data.json").write_text(f"[{rows}]\n")
+    for name, size in {"medium.bin": MEDIUM, "large.bin": LARGE}.items():
+        with (root / name).open("wb") as file:
+            file.writelines(blocks(size))
+    return root
+
+
 # nginx
 
 
@@ -197,11 +236,15 @@ class Nginx:
     Attributes:
         url: `http://127.0.0.1:port`; with `/`, "Hello, world" (12 bytes, plain text).
         tls_url: the same over TLS, on localhost.
+        h2_url: the same over TLS, with HTTP/2 for those who offer it (ALPN).
+        h2c_url: the same without TLS, for those who know beforehand that it is HTTP/2.
         root: the folder whose files it serves.
     """
 
     url: str
     tls_url: str
+    h2_url: str
+    h2c_url: str
     root: Path
 
 
@@ -222,8 +265,11 @@ http {{
     gzip_proxied any;
     keepalive_requests 1000000;
     server {{
-        listen 127.0.0.1:{port};
-        listen 127.0.0.1:{tls_port} ssl;
+        listen 127.0.0.1:{ports[0]};
+        listen 127.0.0.1:{ports[1]} ssl;
+        # From 1.25.1 on `http2 on` is the new way to say it, for whole servers; this one is still understood.
+        listen 127.0.0.1:{ports[2]} ssl http2;
+        listen 127.0.0.1:{ports[3]} http2;
         ssl_certificate {cert};
         ssl_certificate_key {key};
         root {root};
@@ -236,6 +282,7 @@ http {{
         location = /status/204 {{ return 204; }}
         location = /status/304 {{ return 304; }}
         location = /data.json {{ gzip on; }}
+        location = /trailers {{ try_files /hello.txt =404; add_trailer x-trailer last; }}
         location /close/ {{ alias {root}/; keepalive_timeout 0; }}
         # To tests/origin_app.py, with nothing held back either way.
         location /app/ {{
@@ -251,25 +298,18 @@ http {{
 
 
 @pytest.fixture(scope="session")
-def nginx(tmp_path_factory: pytest.TempPathFactory, tls: TLSFiles, origin_app_url: str) -> Iterator[Nginx]:
+def nginx(
+    tmp_path_factory: pytest.TempPathFactory, tls: TLSFiles, web_root: Path, origin_app_url: str
+) -> Iterator[Nginx]:
     """nginx with a configuration of its own; see `_NGINX_CONF` for what it answers.
 
-    Its files are `hello.txt` (13 bytes), `data.json` (about 1 MB, gzip where accepted) and `large.bin` (`LARGE` bytes
-    of `tests.content`).
+    Its files are those of `web_root`; `data.json` comes with gzip where that is accepted.
     """
     binary = require("nginx")
     folder = tmp_path_factory.mktemp("nginx")
-    root = folder / "root"
-    root.mkdir()
-    (root / "hello.txt").write_bytes(b"Hello, world!")
-    rows = ",\n".join(f'{{"id": {index}, "name": "row {index * 7919 % 10007}"}}' for index in range(30_000))
-    (root / "data.json").write_text(f"[{rows}]\n")
-    with (root / "large.bin").open("wb") as file:
-        file.writelines(blocks(LARGE))
-
     # nginx inherits sockets that listen already: no port can be lost to another, and there is nothing to wait for.
-    listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
-    port, tls_port = (listener.getsockname()[1] for listener in listeners)
+    listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(4)]
+    ports = [listener.getsockname()[1] for listener in listeners]
     temp_paths = "\n".join(
         f"{name}_temp_path {folder}/{name};" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     )
@@ -277,9 +317,8 @@ def nginx(tmp_path_factory: pytest.TempPathFactory, tls: TLSFiles, origin_app_ur
     config.write_text(
         _NGINX_CONF.format(
             folder=folder,
-            root=root,
-            port=port,
-            tls_port=tls_port,
+            root=web_root,
+            ports=ports,
             temp_paths=temp_paths,
             cert=tls.cert_path,
             key=tls.key_path,
@@ -295,12 +334,17 @@ def nginx(tmp_path_factory: pytest.TempPathFactory, tls: TLSFiles, origin_app_ur
     )
     for listener in listeners:
         listener.close()
-    yield Nginx(f"http://127.0.0.1:{port}", f"https://localhost:{tls_port}", root)
+    yield Nginx(
+        f"http://127.0.0.1:{ports[0]}",
+        f"https://localhost:{ports[1]}",
+        f"https://localhost:{ports[2]}",
+        f"http://127.0.0.1:{ports[3]}",
+        web_root,
+    )
     program.stop()
 
 
 # Origins in the test's own process
-
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 

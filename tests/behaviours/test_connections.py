@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 import httpcore
 from httpcore.trace import BodySent
 from tests.behaviours.ways import Server
+from tests.content import sha256
 
 
 def _connection_of(response: httpcore.Response) -> int:
@@ -36,6 +38,8 @@ async def test_requests_at_once_get_their_own_responses(http: httpcore.Connectio
             for index in range(100)
         ]
     assert [task.result().body for task in tasks] == [b"number %d" % index for index in range(100)]
+    if server.multiplexed:
+        assert len({_connection_of(task.result()) for task in tasks}) == 1
     assert http.num_waiting_requests == 0
 
 
@@ -63,7 +67,9 @@ async def test_response_that_is_closed_unread_does_not_disturb_the_next(http: ht
             break
     with pytest.raises(httpcore.StreamConsumed):
         await response.read()
-    assert (await http.request("GET", server.url + "/hello")).body == b"Hello, world"
+    after = await http.request("GET", server.url + "/hello")
+    assert after.body == b"Hello, world"
+    assert (_connection_of(after) == _connection_of(response)) == server.multiplexed
 
 
 async def test_cancelled_request_does_not_disturb_the_next(http: httpcore.ConnectionPool, server: Server):
@@ -90,7 +96,17 @@ async def test_cancelled_read_does_not_disturb_the_next(http: httpcore.Connectio
         reading.cancel()
         with pytest.raises(asyncio.CancelledError):
             await reading
-    assert (await http.request("GET", server.url + "/hello")).body == b"Hello, world"
+    after = await http.request("GET", server.url + "/hello")
+    assert after.body == b"Hello, world"
+    assert (_connection_of(after) == _connection_of(response)) == server.multiplexed
+
+
+async def test_response_that_is_not_read_holds_up_no_other(http: httpcore.ConnectionPool, server: Server):
+    async with await http.request("GET", server.url + "/bytes/3000003", stream=True) as unread:
+        others = [await http.request("GET", server.url + "/bytes/3000003") for _ in range(3)]
+        assert {hashlib.sha256(other.body).hexdigest() for other in others} == {sha256(3_000_003)}
+        assert all((_connection_of(other) == _connection_of(unread)) == server.multiplexed for other in others)
+        assert hashlib.sha256(await unread.read()).hexdigest() == sha256(3_000_003)
 
 
 async def test_server_that_never_answers_is_a_read_timeout(http: httpcore.ConnectionPool, server: Server):

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 import httpcore
-from tests.behaviours.ways import Server, duplex
+from tests.behaviours.ways import Server, cutting, duplex
 from tests.content import blocks, sha256
 from tests.origin_app import TEXT
 
@@ -154,6 +154,7 @@ async def test_error_of_a_body_is_raised_and_leaves_the_pool_usable(http: httpco
     assert (await http.request("GET", server.url + "/hello")).body == b"Hello, world"
 
 
+@cutting
 async def test_response_that_is_broken_off_is_an_error(http: httpcore.ConnectionPool, server: Server):
     with pytest.raises(httpcore.RemoteProtocolError) as caught:
         await http.request("GET", server.url + "/break")

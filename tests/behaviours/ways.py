@@ -15,6 +15,7 @@ import pytest
 
 import httpcore
 from tests.asgi_server import asgi_server
+from tests.asgi_server_h2 import asgi_server_h2
 from tests.conftest import TLSFiles
 from tests.origin_app import app
 
@@ -69,16 +70,46 @@ async def _nginx_tls(tls: TLSFiles, fixture: Fixture) -> AsyncIterator[Server]:
     yield Server(fixture("nginx").tls_url + "/app", {"ssl": httpcore.SSLConfig(verify=tls.ca_path)})
 
 
+@asynccontextmanager
+async def _h2_tls(tls: TLSFiles, fixture: Fixture) -> AsyncIterator[Server]:
+    async with asgi_server_h2(app, tls.server_context) as origin:
+        yield Server(origin.url, {"ssl": httpcore.SSLConfig(verify=tls.ca_path)}, b"HTTP/2", multiplexed=True)
+
+
+@asynccontextmanager
+async def _h2c(tls: TLSFiles, fixture: Fixture) -> AsyncIterator[Server]:
+    async with asgi_server_h2(app) as origin:
+        yield Server(origin.url, {"http1": False}, b"HTTP/2", multiplexed=True)
+
+
+@asynccontextmanager
+async def _nginx_h2(tls: TLSFiles, fixture: Fixture) -> AsyncIterator[Server]:
+    pool_arguments = {"ssl": httpcore.SSLConfig(verify=tls.ca_path)}
+    yield Server(fixture("nginx").h2_url + "/app", pool_arguments, b"HTTP/2", multiplexed=True)
+
+
+@asynccontextmanager
+async def _hypercorn_h2(tls: TLSFiles, fixture: Fixture) -> AsyncIterator[Server]:
+    pool_arguments = {"ssl": httpcore.SSLConfig(verify=tls.ca_path)}
+    yield Server(fixture("hypercorn").h2_url, pool_arguments, b"HTTP/2", multiplexed=True)
+
+
 WAYS: dict[str, Callable[[TLSFiles, Fixture], AbstractAsyncContextManager[Server]]] = {
     "h1": _h1,
     "h1+tls": _h1_tls,
     "uvicorn": _uvicorn,
     "nginx": _nginx,
     "nginx+tls": _nginx_tls,
+    "h2+tls": _h2_tls,
+    "h2c": _h2c,
+    "nginx+h2": _nginx_h2,
+    "hypercorn+h2": _hypercorn_h2,
 }
 
 # uvicorn sends neither interim responses of an app's nor trailers.
-extended = pytest.mark.parametrize("server", ["h1", "h1+tls"], indirect=True)
+extended = pytest.mark.parametrize("server", ["h1", "h1+tls", "h2+tls", "h2c"], indirect=True)
 # nginx answers Expect itself, holds a refusal back until it has the request's body, and stops taking that body when
 # the response that comes meanwhile does not fit its buffers.
-duplex = pytest.mark.parametrize("server", ["h1", "h1+tls", "uvicorn"], indirect=True)
+duplex = pytest.mark.parametrize("server", ["h1", "h1+tls", "uvicorn", "h2+tls", "h2c"], indirect=True)
+# hypercorn leaves a stream open whose app has left.
+cutting = pytest.mark.parametrize("server", [name for name in WAYS if name != "hypercorn+h2"], indirect=True)

@@ -12,11 +12,13 @@ from h2.events import RequestReceived, StreamEnded, StreamReset
 from h2.settings import SettingCodes
 from hyperframe.frame import GoAwayFrame
 
+from httpcore import ConnectionPool, PoolLimits
 from httpcore.testing import HTTP2Peer, MemoryConnector
+from tests.pool.peers import RecordingHandler
 
 _PeerT = TypeVar("_PeerT", bound=asyncio.Protocol)
 
-__all__ = ["Chosen", "HTTP2Server", "choosing_connector", "http2_connector", "streams"]
+__all__ = ["Chosen", "HTTP2Server", "all_ended", "choosing_connector", "http2_connector", "http2_pool", "streams"]
 
 
 def streams(limit: int) -> dict[SettingCodes | int, int]:
@@ -120,3 +122,14 @@ def choosing_connector(
         return HTTP2Server(None, HTTP2Server.answer if answers else None) if next(for_servers) == "h2" else http1()
 
     return MemoryConnector(make, client_extra={"ssl_object": Chosen(chosen)})
+
+
+def http2_pool(connector: MemoryConnector[HTTP2Server], limits: PoolLimits | None = None, **options) -> ConnectionPool:
+    """Makes a pool that speaks HTTP/2 by prior knowledge."""
+    return ConnectionPool(limits=limits, connector=connector, http1=False, **options)
+
+
+async def all_ended(handlers: Iterable[RecordingHandler]) -> None:
+    """Waits until every request has ended."""
+    for handler in handlers:
+        await handler.until_ended()

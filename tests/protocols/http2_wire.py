@@ -95,7 +95,9 @@ def answer(stream_id: int, content: bytes = b"ok") -> bytes:
 
 
 def settings(*pairs: tuple[int, int], flags: int = 0, stream_id: int = 0) -> bytes:
-    return frame(FrameType.SETTINGS, stream_id, b"".join(number(code, 2) + number(value) for code, value in pairs), flags)
+    return frame(
+        FrameType.SETTINGS, stream_id, b"".join(number(code, 2) + number(value) for code, value in pairs), flags
+    )
 
 
 def rst(stream_id: int, code: int = ErrorCodes.CANCEL) -> bytes:

@@ -1,0 +1,81 @@
+"""What the parts of the demo share: how they say things, measure, and run other programs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import resource
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+__all__ = ["MIB", "ROOT", "Failed", "Show", "peak_memory", "pieces", "rate", "run_program"]
+
+ROOT = Path(__file__).resolve().parent.parent
+MIB = 1024 * 1024
+WIDTH = 100  # columns
+
+
+class Failed(Exception):
+    """Something is not as expected."""
+
+
+class Show:
+    """One part of the demo: prints its title, what it says, and how long it took."""
+
+    def __init__(self, title: str) -> None:
+        self.title = title
+        self.lines: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.lines.append("   " + text)
+
+    def expect(self, holds: bool, what: str) -> None:
+        if not holds:
+            raise Failed(what)
+
+    def __enter__(self) -> Self:
+        self.began = time.perf_counter()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, where: TracebackType | None
+    ) -> None:
+        took = f"{(time.perf_counter() - self.began) * 1000:,.1f} ms"
+        print(f"\n{self.title}{took:>{WIDTH - len(self.title)}}", *self.lines, sep="\n", flush=True)
+
+
+def peak_memory() -> float:
+    """Returns the most memory this process has had, in MiB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / MIB if sys.platform == "darwin" else peak / 1024
+
+
+def rate(size: int, began: float) -> str:
+    seconds = time.perf_counter() - began
+    return f"{size / MIB:.0f} MiB in {seconds:.2f} s, {size / 1e6 / seconds:,.0f} MB/s"
+
+
+async def pieces(count: int) -> AsyncIterator[bytes]:
+    for number in range(count):
+        yield bytes([number % 256]) * MIB
+
+
+@contextlib.asynccontextmanager
+async def run_program(
+    *arguments: str | Path, env: dict[str, str] | None = None, pass_fds: tuple[int, ...] = ()
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Runs a Python program for as long as the block lasts."""
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, *map(str, arguments), stdin=pipe, stdout=pipe, env=env, pass_fds=pass_fds
+    )
+    try:
+        yield process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
+        await process.communicate()
