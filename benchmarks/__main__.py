@@ -11,20 +11,23 @@ from collections import defaultdict
 from pathlib import Path
 
 from benchmarks.cores import pinned, server_and_client
-from benchmarks.nginx import SMALL, running_nginx
+from benchmarks.nginx import SMALL, Nginx, running_nginx
 from benchmarks.plan import CASES, CONNECTIONS, PEERS, Case, Peer
 from benchmarks.report import RESULTS, Sample, facts, markdown, write
 
 _HARNESS = Path(__file__).parent / "clients" / "harness.py"
 
 
-def measure(peer: Peer, case: Case, origin: str, seconds: float, core: int | None) -> Sample:
+def measure(peer: Peer, case: Case, server: Nginx, seconds: float, core: int | None) -> Sample:
     """Runs one client on one case, in a process of its own."""
+    origin = server.tls_origin if case.http2 else server.origin
     command: list[str | Path] = [peer.python, _HARNESS, peer.module, origin + case.path]
     command += [str(case.concurrency), str(case.count), case.what]
     command += ["--expect", str(case.size if case.what == "download" else len(SMALL)), "--upload", str(case.size)]
     command += ["--seconds", str(seconds)]
-    command += ["--warm-up", str(3 if case.size else max(500, case.concurrency)), "--connections", str(CONNECTIONS)]
+    command += ["--warm-up", str(case.warm_up), "--connections", str(CONNECTIONS)]
+    if case.http2:
+        command += ["--authority", server.authority]
     with pinned(core):
         result = subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True, timeout=120)
     if result.returncode != 0:
@@ -50,14 +53,14 @@ def main() -> None:
     server_core, client_core = server_and_client()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("benchmarks: ended"))  # and nginx with it
     samples: defaultdict[tuple[str, str], list[Sample]] = defaultdict(list)
-    with running_nginx(server_core) as origin:
+    with running_nginx(server_core) as server:
         for number in range(rounds):
             for case in cases:
                 print(f"round {number + 1} of {rounds}: {case.name}", file=sys.stderr)
                 for peer in peers:
-                    if options.quick and case.concurrency > peer.quick_up_to:
+                    if not peer.takes_part(case) or (options.quick and case.concurrency > peer.quick_up_to):
                         continue
-                    samples[case.key, peer.key].append(measure(peer, case, origin, seconds, client_core))
+                    samples[case.key, peer.key].append(measure(peer, case, server, seconds, client_core))
 
     about = facts(peers, rounds)
     table = markdown(cases, peers, samples, about)

@@ -9,10 +9,11 @@ import statistics
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import TypeAlias
 
-from benchmarks.plan import BASELINE, GROWTH_FROM, GROWTH_TO, Case, Peer
+from benchmarks.plan import GROWTH_FROM, GROWTH_TO, Case, Peer
 
 __all__ = ["Sample", "Samples", "markdown", "write"]
 
@@ -65,7 +66,7 @@ def _short(value: float) -> str:
 
 def _row(case: Case, peer: Peer, samples: Samples) -> str:
     mine = samples[case.key, peer.key]
-    baseline = samples.get((case.key, BASELINE))
+    baseline = samples.get((case.key, case.baseline))
     ratio = f"{_median(mine, _cpu) / _median(baseline, _cpu):.2f}" if baseline else "–"
     if case.size:
         megabytes = case.size / 1e6
@@ -83,11 +84,13 @@ def _growth(peer: Peer, samples: Samples) -> str | None:
 
 
 def markdown(cases: Sequence[Case], peers: Sequence[Peer], samples: Samples, facts: Mapping[str, str]) -> str:
-    """Returns the table, with what it was made on above it."""
-    lines = [", ".join(f"{name} {value}" for name, value in facts.items()) + ".", ""]
-    lines += [f"| work | client | median (min–max) | CPU, {BASELINE} = 1 | median (min–max) |"]
-    lines += ["|---|---|---:|---:|---:|"]
-    lines += [_row(case, peer, samples) for case in cases for peer in peers if (case.key, peer.key) in samples]
+    """Returns a table for each baseline, with what they were made on above them."""
+    lines = [", ".join(f"{name} {value}" for name, value in facts.items()) + "."]
+    for baseline, group in groupby(cases, lambda case: case.baseline):
+        rows = [_row(case, peer, samples) for case in group for peer in peers if (case.key, peer.key) in samples]
+        if rows:
+            lines += ["", f"| work | client | median (min–max) | CPU, {baseline} = 1 | median (min–max) |"]
+            lines += ["|---|---|---:|---:|---:|", *rows]
     growth = [text for peer in peers if (text := _growth(peer, samples)) is not None]
     if growth:
         lines += ["", "CPU per small GET with 2,000 at a time, 50 at a time being 1: " + ", ".join(growth) + "."]

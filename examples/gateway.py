@@ -7,6 +7,13 @@ Both directions stream, at the pace of the slower side; content codings and the 
 A client that goes away takes its exchange with the upstream along, at once. Trailers and 103 (Early Hints) reach the
 client where the server offers the ASGI extensions for them. WebSockets are refused: they are another protocol, and
 another program.
+
+The upstream may speak HTTP/2, whatever the clients do: many of them then share a connection, and one that is slow holds
+up nobody else. Behind https nothing needs to be set, as TLS finds out (ALPN). Without TLS it has to be known:
+
+    export UPSTREAM_HTTP2=1
+
+`via` tells which version was spoken on each side.
 """
 
 from __future__ import annotations
@@ -37,11 +44,20 @@ class Gateway:
     Args:
         upstream: the URL it is found under. A path in it is put before the path of each request.
         timeout: how long to wait for the upstream.
+        http1: whether the upstream may speak HTTP/1.1. If not it has to speak HTTP/2, without TLS as well.
+        ssl: how the upstream is verified, if it is found under https; `None` is against certifi's authorities.
     """
 
-    def __init__(self, upstream: str, timeout: httpcore.TimeoutConfig = TIMEOUT) -> None:
+    def __init__(
+        self,
+        upstream: str,
+        timeout: httpcore.TimeoutConfig = TIMEOUT,
+        *,
+        http1: bool = True,
+        ssl: httpcore.SSLConfig | None = None,
+    ) -> None:
         self.upstream = httpcore.URL(upstream)
-        self.http = httpcore.ConnectionPool(timeout=timeout)
+        self.http = httpcore.ConnectionPool(ssl, timeout, http1=http1)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -116,7 +132,7 @@ class Relay(httpcore.ResponseHandler):
 
     def response_received(self, head: httpcore.ResponseHead) -> None:
         headers = httpcore.without_hop_by_hop(head.headers)
-        # Whether trailers follow is to be said now, and only content of unknown length can have any.
+        # Whether trailers follow is to be said now, and over HTTP/1.1 only content of unknown length can have any.
         self.trailers = "http.response.trailers" in self.extensions and b"content-length" not in headers
         if not self.trailers:
             headers = httpcore.Headers(pair for pair in headers if pair[0] != b"trailer")
@@ -224,4 +240,4 @@ async def send_error(send: Send, status: int, text: str) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-app = Gateway(os.environ.get("UPSTREAM", "http://127.0.0.1:8001"))
+app = Gateway(os.environ.get("UPSTREAM", "http://127.0.0.1:8001"), http1=os.environ.get("UPSTREAM_HTTP2") != "1")

@@ -1,6 +1,7 @@
 """Use the HTTP/1.1 protocol without a pool, on a connection of your own, as with any `asyncio.Protocol`.
 
-Whatever makes a transport will do: `create_connection`, `create_unix_connection`, a tunnel, another event loop.
+`HTTP2Protocol` is used in the same way, and carries many exchanges at once. Whatever makes a transport will do:
+`create_connection`, `create_unix_connection`, a tunnel, another event loop.
 
     python examples/own_protocol.py 127.0.0.1 8000 /first /second
 """

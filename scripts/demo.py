@@ -1,8 +1,8 @@
 """Shows the library at work against servers of its own on loopback, says how long each part took, and checks it all.
 
-The servers (scripts/upstream.py for HTTP/1.1, scripts/upstream_http2.py for HTTP/2) and the gateway (examples/gateway.py
-under uvicorn) are processes of their own, so that times and memory are this process's. Exits with 1 if anything is not
-as expected.
+The servers (scripts/upstream.py for HTTP/1.1, scripts/upstream_http2.py for HTTP/2) and the gateway
+(examples/gateway.py under uvicorn) are processes of their own, so that times and memory are this process's. Exits with
+1 if anything is not as expected.
 """
 
 from __future__ import annotations
@@ -11,18 +11,17 @@ import argparse
 import asyncio
 import functools
 import hashlib
+import json
 import platform
 import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import fields
-from pathlib import Path
 
 import httpcore
-from scripts.demo_http2 import HTTP2_PARTS, HTTP2Upstream
-from scripts.gateway import running_gateway
-from scripts.show import MIB, ROOT, Failed, Show, peak_memory, pieces, rate, run_program
+from scripts import demo_http2
+from scripts.show import MIB, ROOT, Failed, Show, peak_memory, pieces, rate, run_gateway, run_program
 
 # The parts.
 
@@ -50,8 +49,8 @@ async def many_requests(show: Show, http: httpcore.ConnectionPool, url: str) -> 
     show.expect(pool.num_connections == 0, "nothing is left")
 
 
-async def download(show: Show, http: httpcore.ConnectionPool, url: str) -> None:
-    size, received, before, began = 256 * MIB, 0, peak_memory(), time.perf_counter()
+async def download(show: Show, http: httpcore.ConnectionPool, url: str, *, size: int = 256 * MIB) -> None:
+    received, before, began = 0, peak_memory(), time.perf_counter()
     async with await http.request("GET", f"{url}/download?size={size}", stream=True) as response:
         async for part in response.stream():
             received += len(part)
@@ -63,8 +62,8 @@ async def download(show: Show, http: httpcore.ConnectionPool, url: str) -> None:
     show.expect(grown < 16, "memory is bounded")
 
 
-async def upload(show: Show, http: httpcore.ConnectionPool, url: str) -> None:
-    size, digest, before, began = 128 * MIB, hashlib.sha256(), peak_memory(), time.perf_counter()
+async def upload(show: Show, http: httpcore.ConnectionPool, url: str, *, size: int = 128 * MIB) -> None:
+    digest, before, began = hashlib.sha256(), peak_memory(), time.perf_counter()
 
     async def body() -> AsyncIterator[bytes]:
         async for piece in pieces(size // MIB):
@@ -250,48 +249,35 @@ async def tracing(show: Show, http: httpcore.ConnectionPool, url: str) -> None:
     show.expect(names[-1] == "connection.closed", "the end is told as well")
 
 
-# `uvicorn --fd` would do, but takes every socket for a unix one, and so leaves Nagle's algorithm on.
-SERVE = """
-import socket, sys, uvicorn
-sys.path.insert(0, sys.argv[1])
-config = uvicorn.Config("gateway:app", log_level="warning")
-uvicorn.Server(config).run([socket.socket(fileno=int(sys.argv[2]))])
-"""
-
-
 async def gateway(show: Show, http: httpcore.ConnectionPool, url: str) -> None:
-    program = ROOT / "examples" / "gateway.py"
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        through = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        fd = listener.fileno()
-        environment = {**os.environ, "UPSTREAM": url}
-        async with run_program("-c", SERVE, program.parent, str(fd), env=environment, pass_fds=(fd,)):
-            # The listening socket is here already, so the first request just waits until uvicorn has started.
-            response = await http.request("GET", through + "/gzip", timeout=20)
-            show.say(f"GET /gzip -> {response.status_code}, {len(response.body):,} bytes decoded at this end")
-            show.expect(response.body == b"Hello, world\n" * 10_000, "the coded answer comes through")
-            began, received = time.perf_counter(), 0
-            async with await http.request("GET", f"{through}/download?size={64 * MIB}", stream=True) as response:
-                async for part in response.stream():
-                    received += len(part)
-            show.say(f"down: {rate(received, began)}")
-            show.expect(received == 64 * MIB, "the download comes through")
-            began, digest = time.perf_counter(), hashlib.sha256()
+    async with run_gateway(UPSTREAM=url) as through:
+        response = await http.request("GET", through + "/gzip", timeout=20)
+        show.say(f"GET /gzip -> {response.status_code}, {len(response.body):,} bytes decoded at this end")
+        show.expect(response.body == b"Hello, world\n" * 10_000, "the coded answer comes through")
+        began, received = time.perf_counter(), 0
+        async with await http.request("GET", f"{through}/download?size={64 * MIB}", stream=True) as response:
+            async for part in response.stream():
+                received += len(part)
+        show.say(f"down: {rate(received, began)}")
+        show.expect(received == 64 * MIB, "the download comes through")
+        began, digest = time.perf_counter(), hashlib.sha256()
 
-            async def body() -> AsyncIterator[bytes]:
-                async for piece in pieces(64):
-                    digest.update(piece)
-                    yield piece
+        async def body() -> AsyncIterator[bytes]:
+            async for piece in pieces(64):
+                digest.update(piece)
+                yield piece
 
-            response = await http.request("POST", through + "/upload", body=body)
-            show.say(f"up:   {rate(64 * MIB, began)}; the server got {response.body.decode()[:40]}...")
-            expected = f"{64 * MIB} bytes {digest.hexdigest()}"
-            show.expect(response.body.decode() == expected, "the upload comes through")
+        response = await http.request("POST", through + "/upload", body=body)
+        show.say(f"up:   {rate(64 * MIB, began)}; the server got {response.body.decode()[:40]}...")
+        expected = f"{64 * MIB} bytes {digest.hexdigest()}"
+        show.expect(response.body.decode() == expected, "the upload comes through")
 
 
 # The frame.
 
-PARTS: dict[str, Callable[[Show, httpcore.ConnectionPool, str], Awaitable[None]]] = {
+Part = Callable[[Show, httpcore.ConnectionPool, str], Awaitable[None]]
+
+PARTS: dict[str, Part] = {
     "A request": one_request,
     "200 requests at once": many_requests,
     "A download, streamed": download,
@@ -308,47 +294,68 @@ PARTS: dict[str, Callable[[Show, httpcore.ConnectionPool, str], Awaitable[None]]
 }
 
 
-@contextlib.asynccontextmanager
-async def run_program(
-    *arguments: str | Path, env: dict[str, str] | None = None, pass_fds: tuple[int, ...] = ()
-) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Runs a Python program for as long as the block lasts."""
-    pipe = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, *map(str, arguments), stdin=pipe, stdout=pipe, env=env, pass_fds=pass_fds
-    )
-    try:
-        yield process
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.terminate()
-        await process.communicate()
+def http2_parts(plain_url: str) -> dict[str, Part]:
+    """Returns those that get the HTTP/2 server's TLS address, and a pool of their own that trusts it."""
+    return {
+        "HTTP/2: the choice of version": functools.partial(demo_http2.choice, plain_url=plain_url),
+        "HTTP/2: 200 requests at once": demo_http2.many_streams,
+        "HTTP/2: a download, streamed": functools.partial(download, size=32 * MIB),
+        "HTTP/2: an upload, streamed": functools.partial(upload, size=16 * MIB),
+        "HTTP/2: full duplex": duplex,
+        "HTTP/2: a download that nobody reads": demo_http2.nobody_reads,
+        "HTTP/2: responses closed early": demo_http2.closed_early,
+        "HTTP/2: interim responses and trailers": demo_http2.early_hints_and_trailers,
+        "HTTP/2: the gateway in front of it": functools.partial(demo_http2.gateway, plain_url=plain_url),
+    }
+
+
+async def run_part(number: int, title: str, part: Part, http: httpcore.ConnectionPool, url: str) -> bool:
+    """Runs a part, and returns whether all was as expected."""
+    with Show(f"{number}. {title}") as show:
+        try:
+            async with asyncio.timeout(30):
+                await part(show, http, url)
+        except Failed as exc:
+            show.say(f"FAILED: it does not hold that {exc}")
+        except (httpcore.HTTPCoreError, OSError, TimeoutError) as exc:
+            show.say(f"FAILED: {exc!r}")
+        else:
+            return True
+    return False
 
 
 async def main() -> int:
     """Runs the parts and returns how many have failed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", nargs="*", type=int, help="the numbers of the parts to run; all by default")
-    chosen = parser.parse_args().part or range(1, len(PARTS) + 1)
+    chosen = parser.parse_args().part
     failures = 0
-    async with run_program(ROOT / "scripts" / "upstream.py") as upstream, httpcore.ConnectionPool() as http:
-        assert upstream.stdout is not None
-        url = f"http://127.0.0.1:{int(await upstream.stdout.readline())}"
-        print(f"httpcore {httpcore.__version__}, Python {platform.python_version()}; the server is {url}")
-        for number, (title, part) in enumerate(PARTS.items(), 1):
-            if number not in chosen:
-                continue
-            with Show(f"{number}. {title}") as show:
-                try:
-                    async with asyncio.timeout(30):
-                        await part(show, http, url)
-                except Failed as exc:
-                    failures += 1
-                    show.say(f"FAILED: it does not hold that {exc}")
-                except (httpcore.HTTPCoreError, OSError, TimeoutError) as exc:
-                    failures += 1
-                    show.say(f"FAILED: {exc!r}")
-        print(f"\n{http!r}")
+    scripts = ROOT / "scripts"
+    with tempfile.TemporaryDirectory() as folder:
+        async with (
+            run_program(scripts / "upstream.py") as upstream,
+            run_program(scripts / "upstream_http2.py", folder) as upstream_http2,
+            httpcore.ConnectionPool() as http,
+        ):
+            assert upstream.stdout is not None
+            assert upstream_http2.stdout is not None
+            url = f"http://127.0.0.1:{int(await upstream.stdout.readline())}"
+            ports = json.loads(await upstream_http2.stdout.readline())
+            tls_url, plain_url = f"https://localhost:{ports['tls']}", f"http://127.0.0.1:{ports['plain']}"
+            print(
+                f"httpcore {httpcore.__version__}, Python {platform.python_version()}; the servers are {url} (HTTP/1.1)"
+            )
+            print(f"and {tls_url}, {plain_url} (HTTP/2)")
+            parts_http2 = http2_parts(plain_url)
+            for number, (title, part) in enumerate({**PARTS, **parts_http2}.items(), 1):
+                if chosen and number not in chosen:
+                    continue
+                if title in PARTS:
+                    failures += not await run_part(number, title, part, http, url)
+                else:
+                    async with httpcore.ConnectionPool(httpcore.SSLConfig(verify=f"{folder}/ca.pem")) as pool:
+                        failures += not await run_part(number, title, part, pool, tls_url)
+            print(f"\n{http!r}")
     print(f"After close(): {http!r}. " + (f"{failures} parts FAILED." if failures else "All as expected."))
     return failures
 

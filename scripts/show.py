@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import resource
+import socket
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -12,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-__all__ = ["MIB", "ROOT", "Failed", "Show", "peak_memory", "pieces", "rate", "run_program"]
+__all__ = ["MIB", "ROOT", "Failed", "Show", "peak_memory", "pieces", "rate", "run_gateway", "run_program"]
 
 ROOT = Path(__file__).resolve().parent.parent
 MIB = 1024 * 1024
@@ -79,3 +81,23 @@ async def run_program(
         with contextlib.suppress(ProcessLookupError):
             process.terminate()
         await process.communicate()
+
+
+# `uvicorn --fd` would do, but takes every socket for a unix one, and so leaves Nagle's algorithm on.
+SERVE = """
+import socket, sys, uvicorn
+sys.path.insert(0, sys.argv[1])
+config = uvicorn.Config("gateway:app", log_level="warning")
+uvicorn.Server(config).run([socket.socket(fileno=int(sys.argv[2]))])
+"""
+
+
+@contextlib.asynccontextmanager
+async def run_gateway(**environment: str) -> AsyncIterator[str]:
+    """Runs examples/gateway.py under uvicorn, and gives its URL."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        fd = listener.fileno()
+        env = {**os.environ, **environment}
+        async with run_program("-c", SERVE, ROOT / "examples", str(fd), env=env, pass_fds=(fd,)):
+            # The listening socket is here already, so a first request just waits until uvicorn has started.
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"

@@ -304,8 +304,12 @@ class _Stream:
             self._response_ended = last
         else:
             assert message["type"] == "http.response.trailers"
-            if not self._without_content:
+            if self._without_content:
+                pass
+            elif message["headers"]:
                 self._http.send_headers(self.stream_id, message["headers"], end_stream=True)
+            else:
+                self._http.end_stream(self.stream_id)  # there turned out to be none
             self._response_ended = True
         self._connection.flush()
         if self._response_ended:

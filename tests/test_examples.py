@@ -8,8 +8,12 @@ import signal
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests import origin_app
 from tests.asgi_server import asgi_server
+from tests.asgi_server_h2 import asgi_server_h2
+from tests.conftest import TLSFiles
 from tests.content import blocks, sha256
 from tests.servers import Nginx, serving
 
@@ -147,6 +151,22 @@ async def test_callbacks_report_a_failure(tmp_path: Path):
         out, err = await example.rest()
     assert out == "200 1000 bytes\n"
     assert "httpcore.exceptions.RemoteProtocolError" in err
+
+
+@pytest.mark.parametrize("with_tls", [True, False], ids=["ALPN", "prior knowledge"])
+async def test_http2_makes_its_requests_on_one_connection(with_tls: bool, tls: TLSFiles):
+    async with asgi_server_h2(origin_app.app, tls.server_context if with_tls else None) as origin:
+        out = await _run("http2.py", origin.url + "/hello", 50, *([tls.ca_path] if with_tls else []))
+        assert origin.connections == 1
+    *lines, summary = out.splitlines()
+    assert lines == [f"HTTP/2 200 connection 1, stream {number}" for number in range(1, 101, 2)]
+    assert summary == "responses: 50, connections: 1"
+
+
+async def test_http2_takes_a_connection_each_where_the_server_chooses_http11(tls: TLSFiles):
+    async with asgi_server(origin_app.app, tls.server_context) as origin:
+        out = await _run("http2.py", origin.url + "/hello", 1, tls.ca_path)
+    assert out == "HTTP/1.1 200 connection 1, stream None\nresponses: 1, connections: 1\n"
 
 
 async def test_own_protocol_makes_its_requests_on_one_connection():

@@ -4,7 +4,9 @@
 
 A client is a module beside this one with an async context manager `open_client(connections)` and, on what that gives,
 the coroutine functions `small(client, url)`, `download(client, url)` and `upload(client, url, chunks)`, which return
-how many bytes of content the response had. It does the work as its library's documentation would.
+how many bytes of content the response had. It does the work as its library's documentation would. A client that takes
+part in HTTP/2 has `open_http2_client(connections, authority)` too: it offers nothing but what it offers by itself once
+HTTP/2 is switched on, and trusts the certificate in the file `authority`.
 
 Nothing but the standard library and that module is imported, and no path but this folder's is on `sys.path`: in the
 tree above lies another `httpcore` than the one that some peers need.
@@ -79,7 +81,11 @@ async def run(options: argparse.Namespace) -> dict[str, float]:
     """Runs the case; returns requests, seconds of CPU and of the clock, and page faults."""
     module = importlib.import_module(options.client)
     function = getattr(module, options.what)
-    async with module.open_client(options.connections) as client:
+    if options.authority is None:
+        opening = module.open_client(options.connections)
+    else:
+        opening = module.open_http2_client(options.connections, options.authority)
+    async with opening as client:
         work = partial(function, client, options.url)
         meter = Meter(options.warm_up, options.count, options.seconds)
 
@@ -122,6 +128,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--warm-up", type=int, default=500, help="requests")
     parser.add_argument("--connections", type=int, default=100)
+    parser.add_argument("--authority", help="speak HTTP/2, and trust the certificate in this file")
     print(json.dumps(asyncio.run(run(parser.parse_args()))))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -12,6 +13,14 @@ import httpx
 async def open_client(connections: int) -> AsyncIterator[httpx.AsyncClient]:
     limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
     async with httpx.AsyncClient(limits=limits, timeout=httpx.Timeout(60)) as client:
+        yield client
+
+
+@asynccontextmanager
+async def open_http2_client(connections: int, authority: str) -> AsyncIterator[httpx.AsyncClient]:
+    limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
+    verify = ssl.create_default_context(cafile=authority)
+    async with httpx.AsyncClient(http2=True, verify=verify, limits=limits, timeout=httpx.Timeout(60)) as client:
         yield client
 
 

@@ -115,7 +115,7 @@ class Slots:
             if slot.usable():
                 self._lease(slot, exchange)
                 return
-        joins = lane.joinable and not lane.queued
+        joins = lane.width > 1 and lane.joinable and not lane.queued
         may_open = self._dials.has_room and not lane.full
         if exchange.trace is not None:
             emit(exchange.trace, SlotWaitStarted(self.loop.time(), not joins and not may_open), self.loop)
@@ -130,7 +130,7 @@ class Slots:
             exchange.fail(PoolTimeout(f"too many requests wait already: {self.report()}"))
         else:
             self._waiters.queue(exchange, lane)
-            if not lane.full:
+            if self._idle and not lane.full:
                 self._idle.evict(1)
 
     def _refuses_waiters(self, lane: Lane) -> bool:

@@ -79,13 +79,15 @@ class Waiters:
 
     def dial(self, exchange: HTTPExchange, lane: Lane, *, joins: bool) -> Waiter:
         """Lets `exchange` wait for a dial of `lane`: one that the caller begins for it, or one that runs (`joins`)."""
-        waiter = self._make(exchange, lane)
+        self._tickets += 1
+        waiter = Waiter(self, exchange, lane, self._tickets)
         self._set_dialling(waiter, joins=joins)
         return waiter
 
     def queue(self, exchange: HTTPExchange, lane: Lane) -> None:
         """Lets `exchange` wait in `lane` until a connection may be made, or is free."""
-        waiter = self._make(exchange, lane)
+        self._tickets += 1
+        waiter = Waiter(self, exchange, lane, self._tickets)
         lane.queued[waiter] = None
         self._set_queued(waiter)
         if len(lane.queued) == 1:
@@ -159,6 +161,7 @@ class Waiters:
         """Queues as many of the youngest for whom no connection is made any more, before all who are queued."""
         for _ in range(count):
             waiter, _ = lane.dialling.popitem()
+            self._set_timeout(waiter, None)
             lane.queued[waiter] = None
             lane.queued.move_to_end(waiter, last=False)
             self._set_queued(waiter)
@@ -193,8 +196,9 @@ class Waiters:
             lane = waiter.lane
             if waiter.listed and not lane.full and next(iter(lane.queued)) is waiter:
                 return waiter
-            self._unlist(waiter)  # its lane was filled, or older ones came back: `enter` lists it again
-            heapq.heappop(heap)
+            heapq.heappop(heap)  # its lane was filled, or older ones came back: `enter` lists it again
+            self._listed_count -= waiter.listed
+            waiter.listed = False
         return None
 
     def enter(self, lane: Lane) -> None:
@@ -204,17 +208,13 @@ class Waiters:
         lane that is not full is always listed.
         """
         first = next(iter(lane.queued), None)
-        if first is not None and not first.listed and not lane.full:
+        if first is not None and not first.listed and (lane.limit is None or not lane.full):
             first.listed = True
             self._listed_count += 1
             heapq.heappush(self._for_place, (first.ticket, first))
             if len(self._for_place) > 2 * self._listed_count + 16:  # the others have gone
                 self._for_place = list({entry[0]: entry for entry in self._for_place if entry[1].listed}.values())
                 heapq.heapify(self._for_place)
-
-    def _make(self, exchange: HTTPExchange, lane: Lane) -> Waiter:
-        self._tickets += 1
-        return Waiter(self, exchange, lane, self._tickets)
 
     def _set_dialling(self, waiter: Waiter, *, joins: bool) -> None:
         waiter.dialling = True
@@ -228,7 +228,9 @@ class Waiters:
         waiter.dialling = waiter.joined = False
         self.queued_count += 1
         waiter.exchange.wait(waiter, Phase.WAITING)
-        self._set_timeout(waiter, waiter.exchange.timeout.pool_timeout)
+        waiter.timeout = seconds = waiter.exchange.timeout.pool_timeout
+        if seconds is not None:
+            self._deadlines.set(waiter, seconds)
 
     def _unqueue(self, waiter: Waiter) -> None:
         lane = waiter.lane
@@ -238,16 +240,13 @@ class Waiters:
             self._deadlines.discard(waiter, waiter.timeout)
             waiter.timeout = None
         if waiter.listed:
-            self._unlist(waiter)
+            waiter.listed = False
+            self._listed_count -= 1
             heap = self._for_place
             while heap and not heap[0][1].listed:
                 heapq.heappop(heap)
         if lane.queued:
             self.enter(lane)
-
-    def _unlist(self, waiter: Waiter) -> None:
-        self._listed_count -= waiter.listed
-        waiter.listed = False
 
     def _set_timeout(self, waiter: Waiter, seconds: float | None) -> None:
         if waiter.timeout is not None:

@@ -25,7 +25,7 @@ from httpcore.protocols.deadlines import Deadlines
 from httpcore.protocols.exchange import HTTPExchange
 from httpcore.protocols.http2_frames import ConnectionFault, FrameBudget, describe_code
 from httpcore.protocols.http2_liveness import Liveness
-from httpcore.protocols.http2_receiver import FRAMES_PER_DATA, FrameReceiver
+from httpcore.protocols.http2_receiver import FrameReceiver
 from httpcore.protocols.http2_sender import SendQueue
 from httpcore.protocols.http2_settings import MAX_ENCODER_TABLE, make_h2
 from httpcore.protocols.http2_stream import HTTP2Stream
@@ -262,10 +262,8 @@ class HTTP2Protocol(HTTPProtocol):
         self.read_deadlines = Deadlines(loop, HTTP2Stream.read_expired)
         self.write_deadlines = Deadlines(loop, HTTP2Stream.write_expired)
         self.liveness = Liveness(loop, config, self._ping, self._not_alive, self._changed)
-        budget = FrameBudget(loop.time)
-        self.sender = SendQueue(
-            h2, self._write_gate, self._flush, lambda: budget.earn(FRAMES_PER_DATA), self.info.connection_id
-        )
+        budget = FrameBudget(loop.time, lambda: self._write_gate.paused)
+        self.sender = SendQueue(h2, self._write_gate, self._flush, budget.sent, self.info.connection_id)
         self._receiver = FrameReceiver(self, self._fields, budget)
         self.window = ReceiveWindow(h2, config.connection_window, self._write)
         self.flush()
@@ -368,11 +366,12 @@ class HTTP2Protocol(HTTPProtocol):
         self._drain(reason)
         self._lose(dropped, lambda stream: RemoteProtocolError(reason), unprocessed=True)
 
-    def ping_answered(self) -> None:
-        """The server has answered a PING."""
+    def ping_answered(self) -> bool:
+        """The server has answered a PING; returns whether there was one."""
         seconds = self.liveness.answered()
         if seconds is not None:
             self._trace(lambda now, number: trace.PingAnswered(now, number, seconds))
+        return seconds is not None
 
     def send_pending(self) -> None:
         """Takes out of h2 what it has to send."""

@@ -33,6 +33,10 @@ _HEADER_SIZE = 9  # bytes: RFC 9113 4.1
 MAX_IDLE_FRAMES = 1000  # frames that lead nowhere, beyond what is earned by those that do, ...
 IDLE_FRAMES_PERIOD = 20.0  # ... in so many seconds
 
+_FRAMES_PER_DATA_SENT = 4  # frames of administration that are fair for each frame of content that we send, and ...
+_UPDATE_SIZE = 512  # ... one WINDOW_UPDATE more for so many bytes of it, ...
+_MAX_UPDATES = 100_000  # ... however late, up to so many
+
 
 class FrameType(IntEnum):
     """RFC 9113 6. There are others, which mean nothing to us."""
@@ -179,30 +183,44 @@ class FrameBudget:
 
     Args:
         clock: gives the time in seconds.
+        stuck: says whether the peer does not read, so that what it is answered piles up.
     """
 
-    __slots__ = ("_clock", "_since", "_spent")
+    __slots__ = ("_clock", "_since", "_spent", "_stuck", "_updates")
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], stuck: Callable[[], bool]) -> None:
         self._clock = clock
+        self._stuck = stuck
         self._since = clock()
         self._spent = 0
+        self._updates = 0  # WINDOW_UPDATE frames that the server may owe us
 
     def earn(self, frames: int) -> None:
         """Content went one way or the other, for which so many frames of administration are fair."""
         if self._spent:
             self._spent = max(0, self._spent - frames)
 
+    def sent(self, size: int) -> None:
+        """A frame of `size` bytes of content was sent.
+
+        The server may give the credit for it back in pieces, and all of it together once it gets round to reading.
+        """
+        self.earn(_FRAMES_PER_DATA_SENT)
+        self._updates = min(self._updates + _FRAMES_PER_DATA_SENT + size // _UPDATE_SIZE, _MAX_UPDATES)
+
     def spend(self, frame: Frame) -> None:
         """Counts a frame that leads nowhere.
 
         Raises:
-            ConnectionFault: there were too many within `IDLE_FRAMES_PERIOD`.
+            ConnectionFault: there were too many within `IDLE_FRAMES_PERIOD`, or from a peer that does not read.
         """
+        if frame.type == FrameType.WINDOW_UPDATE and self._updates:
+            self._updates -= 1
+            return
         self._spent += 1
         if self._spent > MAX_IDLE_FRAMES:
             now = self._clock()
-            if now - self._since < IDLE_FRAMES_PERIOD:
+            if now - self._since < IDLE_FRAMES_PERIOD or self._stuck():
                 kind = FrameType(frame.type).name if frame.type in FrameType._value2member_map_ else "unknown"
                 text = f"over {MAX_IDLE_FRAMES} frames came that lead nowhere, the last of them {kind}"
                 raise ConnectionFault(ErrorCodes.ENHANCE_YOUR_CALM, text)

@@ -3,7 +3,7 @@
 Frames are given to h2 one by one, and each event of h2's goes to the method that `_EVENTS` names. What breaks a rule is
 a `StreamFault`, which ends its stream, or a `ConnectionFault`, which ends all (RFC 9113 5.4). h2 is not shown GOAWAY,
 behind which it would take no frame, nor content for streams that were reset, for which it would send RST_STREAM anew
-with every frame.
+with every frame, nor what means nothing to us: extensions, and PRIORITY.
 """
 
 from __future__ import annotations
@@ -45,11 +45,12 @@ from httpcore.protocols.http2_sender import SendQueue
 from httpcore.protocols.http2_stream import HTTP2Stream
 from httpcore.protocols.http2_windows import ReceiveWindow
 
-__all__ = ["FRAMES_PER_DATA", "FrameReceiver", "Receiving"]
+__all__ = ["FrameReceiver", "Receiving"]
 
-FRAMES_PER_DATA = 4  # frames of administration that are fair for each frame of content
-_MAX_LATE = 1000  # streams that were reset and are remembered
+_FRAMES_PER_DATA = 4  # frames of administration that are fair for each frame of content
+_MAX_LATE = 10_000  # streams that were reset and are remembered
 _SMALL_FRAME = 256  # bytes: below that, content nobody wants is one of the frames that lead nowhere
+_MAX_SETTINGS = 100  # in one frame: there are about ten in all, and each costs time
 _LARGEST_STREAM_ID = 2**31 - 1
 
 
@@ -80,8 +81,8 @@ class Receiving(Protocol):
     def goaway_received(self, last_stream_id: int, code: int, debug_data: bytes) -> None:
         """The server takes no further streams, and has done nothing for those above the last."""
 
-    def ping_answered(self) -> None:
-        """The server has answered a PING."""
+    def ping_answered(self) -> bool:
+        """The server has answered a PING; returns whether there was one."""
 
     def send_pending(self) -> None:
         """Takes out of h2 what it has to send."""
@@ -106,6 +107,7 @@ class FrameReceiver:
         self._budget = budget
         self._fields = fields
         self._late: OrderedDict[int, int] = OrderedDict()  # streams that were reset: bytes the server may still send
+        self._late_frames = 0  # how many more of their frames are fair, however small
         self.settled = False
 
     def receive(self, data: bytes) -> None:
@@ -123,6 +125,7 @@ class FrameReceiver:
     def expect_late(self, stream_id: int, size: int) -> None:
         """A stream was reset, for which the server may have sent up to `size` bytes more before it knows."""
         self._late[stream_id] = size
+        self._late_frames = min(self._late_frames + _FRAMES_PER_DATA, _MAX_LATE)
         if len(self._late) > _MAX_LATE:
             self._late.popitem(last=False)
 
@@ -139,6 +142,8 @@ class FrameReceiver:
             raise ConnectionFault(ErrorCodes.PROTOCOL_ERROR, "it pushes, which it was told not to")
         if kind == FrameType.SETTINGS and frame.flags & Flag.ACK and frame.size:
             raise ConnectionFault(ErrorCodes.FRAME_SIZE_ERROR, "an acknowledgement of SETTINGS has settings")
+        if kind == FrameType.SETTINGS and frame.size > 6 * _MAX_SETTINGS:
+            raise ConnectionFault(ErrorCodes.ENHANCE_YOUR_CALM, f"a frame has {frame.size // 6} settings")
         if kind > FrameType.CONTINUATION or (kind == FrameType.PRIORITY and frame.stream_id and frame.size == 5):
             return  # an extension, or deprecated; h2 would find fault with the contents of some
         if stream is None and frame.stream_id and self._is_stray(frame):
@@ -159,11 +164,14 @@ class FrameReceiver:
     def _count(self, frame: Frame, stream: HTTP2Stream | None) -> None:
         kind = frame.type
         if stream is not None and kind == FrameType.DATA and (frame.flags & Flag.END_STREAM or not frame.empty):
-            self._budget.earn(FRAMES_PER_DATA)
+            self._budget.earn(_FRAMES_PER_DATA)
         elif stream is not None and kind == FrameType.HEADERS:
             pass  # there is one final head, and what the interim ones may come to is bounded
         elif kind != FrameType.DATA or frame.size < _SMALL_FRAME or frame.stream_id not in self._late:
-            self._budget.spend(frame)
+            if self._late_frames and frame.stream_id in self._late:
+                self._late_frames -= 1
+            else:
+                self._budget.spend(frame)
 
     def _parse(self, frame: Frame) -> list[Event]:
         try:
@@ -217,7 +225,7 @@ class FrameReceiver:
         if stream is None:
             return
         self._connection.head_received()
-        self._budget.earn(FRAMES_PER_DATA)
+        self._budget.earn(_FRAMES_PER_DATA)
         stream.head_received(self._fields.fields)
         ended = cast(ResponseReceived, event).stream_ended
         if ended is not None and not stream.left:
@@ -268,7 +276,8 @@ class FrameReceiver:
         self._connection.settings_received(tuple((int(code), change.new_value) for code, change in changed.items()))
 
     def _ping_answered(self, event: Event, stream: HTTP2Stream | None) -> None:
-        self._connection.ping_answered()
+        if self._connection.ping_answered():
+            self._budget.earn(1)
 
     _EVENTS: ClassVar[dict[type[Event], Callable[[FrameReceiver, Event, HTTP2Stream | None], None]]] = {
         ResponseReceived: _head_received,

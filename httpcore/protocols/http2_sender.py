@@ -26,18 +26,23 @@ class SendQueue:
         h2: the connection.
         gate: says whether the transport takes more.
         flush: hands what h2 has to send to the transport, now.
-        earn: is told of each frame that was sent.
+        sent: is told of each frame that was sent, with its size in bytes.
     """
 
-    __slots__ = ("_earn", "_flush", "_gate", "_h2", "_ready", "_running", "connection_id")
+    __slots__ = ("_flush", "_gate", "_h2", "_ready", "_running", "_sent", "connection_id")
 
     def __init__(
-        self, h2: H2Connection, gate: WriteGate, flush: Callable[[], None], earn: Callable[[], None], connection_id: int
+        self,
+        h2: H2Connection,
+        gate: WriteGate,
+        flush: Callable[[], None],
+        sent: Callable[[int], None],
+        connection_id: int,
     ) -> None:
         self._h2 = h2
         self._gate = gate
         self._flush = flush
-        self._earn = earn
+        self._sent = sent
         self.connection_id = connection_id
         self._ready: OrderedDict[HTTP2Stream, None] = OrderedDict()
         self._running = False
@@ -75,8 +80,9 @@ class SendQueue:
                 if stream.stalled:
                     self._unstall(stream)
                 ready.move_to_end(stream)
-                unflushed += stream.send_some(min(window, h2.max_outbound_frame_size, _MAX_FRAME_SIZE))
-                self._earn()
+                size = stream.send_some(min(window, h2.max_outbound_frame_size, _MAX_FRAME_SIZE))
+                unflushed += size
+                self._sent(size)
                 if unflushed >= _TURN:
                     self._flush()
                     unflushed = 0

@@ -11,6 +11,7 @@ be held for its reader. What happens to the connection after that does not conce
 from __future__ import annotations
 
 import asyncio
+import copy
 from collections.abc import Sequence
 
 from h2.errors import ErrorCodes
@@ -18,6 +19,7 @@ from h2.errors import ErrorCodes
 from httpcore.exceptions import HTTPCoreError, ReadTimeout, RemoteProtocolError, WriteTimeout
 from httpcore.handlers import ResponseHead
 from httpcore.headers import Headers
+from httpcore.protocols.base import LARGE_READ_SIZE
 from httpcore.protocols.codec import MAX_HEAD_SIZE
 from httpcore.protocols.exchange import HTTPExchange
 from httpcore.protocols.http2_fields import parse_content_length, parse_fields, parse_status
@@ -30,7 +32,9 @@ from httpcore.upgraded import UpgradedStream
 
 __all__ = ["HTTP2Stream"]
 
-_PIECE = 64 * 1024  # bytes of held content that are delivered at once
+# Bytes of held content that are delivered at once. It takes a reader two turns of the loop to ask for more, in which the
+# transport may read as much: with less, a whole window would come to wait for one that keeps up with the server.
+_PIECE = 2 * LARGE_READ_SIZE
 _FIELD_OVERHEAD = 32  # bytes that a field counts for beyond its name and value: RFC 9113 6.5.2
 
 _NO_TRAILERS = Headers()
@@ -193,7 +197,7 @@ class HTTP2Stream(SendingHalf):
         if self._credited * 2 < self._window or self.left or self._last_came or self._remote_end is not None:
             return
         increment, self._credited = self._credited, 0
-        if self._caught_up or not self._held:
+        if (self._caught_up or not self._held) and not self._paused:  # padding is credited while paused, too
             # The reader has had all there was, so it is the window that holds the server up.
             self._caught_up = False
             growth = min(self._window, connection.config.max_stream_window - self._window)
@@ -250,9 +254,11 @@ class HTTP2Stream(SendingHalf):
         self._cancel(ErrorCodes.CANCEL)
 
     def abort(self, error: HTTPCoreError) -> None:
-        """Ends now, with `error`."""
-        self._cancel(ErrorCodes.CANCEL, error)
-        self.exchange.fail(error)
+        """Ends now, with a copy of `error`: each says what its own exchange was doing."""
+        own = copy.copy(error)
+        own.__cause__ = error.__cause__
+        self._cancel(ErrorCodes.CANCEL, own)
+        self.exchange.fail(own)
 
     def abort_tunnel(self) -> None:
         """The caller closes the tunnel now."""

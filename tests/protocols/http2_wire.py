@@ -169,7 +169,9 @@ class WireClient:
         recorder, stream_id = await self.ask()
         self.peer.send(answer(stream_id))
         await recorder.end()
-        assert (recorder.statuses, recorder.body, recorder.names[-1]) == ([200], b"ok", "complete")
+        assert recorder.statuses == [200]
+        assert recorder.body == b"ok"
+        assert recorder.names[-1] == "complete"
 
     @property
     def resets(self) -> list[tuple[int, int]]:

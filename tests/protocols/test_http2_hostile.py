@@ -1,4 +1,4 @@
-"""Servers that flood the client or starve it: the end is an error within bounded bytes, and a busy server is no flood."""
+"""Servers that flood the client or starve it: that ends in an error, within bounds. Busy servers are no flood."""
 
 from __future__ import annotations
 
@@ -134,8 +134,8 @@ async def prepare(client: WireClient) -> Recorder:
     return victim
 
 
-async def flood(client: WireClient, piece: bytes) -> int:
-    """Sends `piece` again and again, as fast as the client takes it, until it has had enough; returns how many bytes."""
+async def flood(client: WireClient, piece: bytes) -> None:
+    """Sends `piece` again and again, as fast as the client takes it, until it has had enough."""
     pieces = piece * max(1, 4096 // len(piece))
     sent = 0
     while client.protocol.available or client.protocol.in_flight:
@@ -143,7 +143,6 @@ async def flood(client: WireClient, piece: bytes) -> int:
         client.peer.send(pieces)
         sent += len(pieces)
         await asyncio.sleep(0)
-    return sent
 
 
 def check_error(recorder: Recorder, code: str) -> None:
@@ -195,6 +194,20 @@ async def test_flood_by_a_server_that_does_not_read_queues_little(clock, case):
         await client.protocol.wait_closed()  # it does not wait for ever to be rid of what it had to say
 
 
+async def test_slow_flood_by_a_server_that_never_reads_queues_little(clock):
+    async with wire_client() as client:
+        await client.still_works()
+        client.peer.pause()
+        for _ in range(3600):
+            client.peer.send(ping() * 40)  # which is below the budget, and would be for ever
+            await asyncio.sleep(1.0)
+            assert client.transport.get_write_buffer_size() < 128 * 1024
+            if client.protocol.closed:
+                break
+        assert client.protocol.closed
+        assert CALM in client.protocol.close_reason
+
+
 @pytest.mark.parametrize("when", ["head", "interim", "trailers"])
 @pytest.mark.parametrize(
     "fields",
@@ -239,6 +252,7 @@ async def test_large_head_that_is_within_the_limit_is_taken(clock):
         client.peer.send(data(stream_id, b"ok", END_STREAM))
         await recorder.end()
         assert recorder.body == b"ok"
+        assert recorder.head is not None
         assert len(recorder.head.headers) == 250
 
 

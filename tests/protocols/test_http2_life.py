@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+
 import pytest
 from h2.errors import ErrorCodes
 
@@ -21,11 +24,12 @@ from tests.protocols.http2_owner import (
     LOSSES,
     Gate,
     Watch,
+    announce,
     gone,
     stay_open,
     unprocessed,
 )
-from tests.protocols.http2_script import shape
+from tests.protocols.http2_script import HTTP2Client, shape
 from tests.protocols.recording import URL, Recorder
 
 # Closing
@@ -100,10 +104,13 @@ async def test_abort_fails_all_streams_and_closes(cut_http2, count):
     asked = [await client.ask() for _ in range(count)]
     watch = Watch(client)
     error = ReadError("enough")
+    error.__cause__ = cause = OSError()
     client.protocol.abort(error)
     assert watch.seen[-1][:3] == (0, 0, True)
     for recorder, _ in asked:
-        assert recorder.error is error
+        assert type(recorder.error) is ReadError and recorder.error is not error
+        assert str(recorder.error).startswith("enough (example.org:80, ")
+        assert recorder.error.__cause__ is cause
     await gone(client)
     await client.peer.closed()
 
@@ -112,7 +119,7 @@ async def test_abort_in_exchange_started_sends_nothing(http2):
     error = ReadError("enough")
     recorder = Recorder().on("started", lambda: http2.protocol.abort(error))
     http2.dispatch(recorder=recorder)
-    assert recorder.error is error
+    assert type(recorder.error) is ReadError
     assert shape(http2.peer) == []
     await gone(http2)
 
@@ -130,7 +137,7 @@ async def test_abort_of_the_connection_in_a_callback(cut_http2, name):
         client.peer.respond(incoming.stream_id, 103, end_stream=False)
         client.peer.respond(incoming.stream_id, body=b"body")
     await recorder.end()
-    assert other.error is error
+    assert type(other.error) is ReadError
     assert recorder.names[-1] == ("complete" if name == "complete" else "failed")
     await gone(client)
 
@@ -254,14 +261,14 @@ async def test_held_response_may_be_paused_again_and_aborted_after_the_connectio
     recorder.on("response", lambda: recorder.exchange.pause_reading())
     recorder.on("data", lambda: recorder.exchange.pause_reading())
     _, incoming = await http2.ask(recorder=recorder, timeout=60.0)
-    http2.peer.respond(incoming.stream_id, body=bytes(200_000))
+    http2.peer.respond(incoming.stream_id, body=bytes(1_000_000))
     await until(lambda: http2.protocol.in_flight == 0)
     http2.peer.abort()
     await gone(http2)
     recorder.exchange.resume_reading()
     await recorder.until("data")
     await turns()
-    assert 0 < len(recorder.body) <= 64 * 1024
+    assert 0 < len(recorder.body) <= 512 * 1024
     recorder.exchange.abort()
     recorder.exchange.resume_reading()
     await turns()
@@ -278,3 +285,76 @@ async def test_response_that_was_not_whole_when_the_connection_went_fails_though
     await recorder.end()
     assert type(recorder.error) is ReadError
     assert http2.protocol.window.waiting == 0
+
+
+# Several at the end
+
+ENDS: dict[str, Callable[[HTTP2Client], None]] = {
+    "lost": lambda client: client.peer.abort(),
+    "closed": lambda client: client.peer.close(),
+    "GOAWAY": lambda client: client.peer.goaway(0),
+    "fault": lambda client: client.peer.send(b"\0\0\1\6\0\0\0\0\0?"),  # a PING of one byte
+    "abort": lambda client: client.protocol.abort(ReadError("enough")),
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+async def test_heads_that_wait_for_a_place_are_not_sent_any_more(cut_http2, end):
+    """With those that were sent, places become free; but it is too late."""
+    client = cut_http2
+    first, _ = await client.ask()
+    second, _ = await client.ask()
+    gates = [Gate() for _ in range(3)]
+    waiting = [client.dispatch(gate.request) for gate in gates]
+    await announce(client, 1)
+    for gate in gates:
+        gate.opened.set()
+    await turns()
+    watch = Watch(client)
+    ENDS[end](client)
+    for recorder in (first, second, *waiting):
+        await recorder.end()
+        assert isinstance(recorder.error, HTTPCoreError)
+        assert recorder.error.request_sent == (recorder in (first, second))
+        if end != "abort":  # which is no failure of the connection
+            assert unprocessed(recorder) == (recorder in waiting or end == "GOAWAY")
+    await gone(client)
+    assert all(seen[2] for seen in watch.seen)
+    assert [frame.stream_id for frame in client.peer.frames if type(frame).__name__ == "HeadersFrame"] == [1, 3]
+
+
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("act", ["write", "write_eof", "abort", "resume_reading"])
+async def test_handler_may_call_the_exchanges_that_end_with_its_own(cut_http2, end, act):
+    client = cut_http2
+    asked = [await client.ask(Request("POST", URL, body=PUSHED)) for _ in range(3)]
+    client.peer.respond(1, body=b"held", end_stream=False)
+    asked[0][0].exchange.pause_reading()
+    for recorder, _ in asked:
+        recorder.exchange.write(b"a part")
+
+    def call_all() -> None:
+        for recorder, _ in asked:
+            exchange = recorder.exchange
+            if act == "write":
+                exchange.write(b"more")
+            elif not exchange.ended:
+                getattr(exchange, act)()
+
+    for recorder, _ in asked:
+        recorder.on("failed", call_all)
+    ENDS[end](client)
+    for recorder, _ in asked:
+        await recorder.end()
+        assert isinstance(recorder.error, HTTPCoreError)
+    await gone(client)
+
+
+@pytest.mark.parametrize("end", ENDS)
+async def test_exchanges_fail_in_the_order_they_were_started(http2, end):
+    order: list[int] = []
+    for number in range(20):
+        await http2.ask(recorder=Recorder().on("failed", functools.partial(order.append, number)))
+    ENDS[end](http2)
+    await gone(http2)
+    assert order == list(range(20))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 
 import pytest
 from h2.errors import ErrorCodes
@@ -73,31 +74,30 @@ async def test_limit_is_followed_up_and_down_while_streams_are_open(cut_http2):
     asked = [await client.ask() for _ in range(3)]
     assert client.protocol.available == 97
 
-    async def announce(limit: int) -> int:
-        client.peer.update_settings({MAX_STREAMS: limit})
-        await client.peer.receive_settings_ack()
+    async def allow(limit: int) -> int:
+        await announce(client, limit)
         assert watch.last == (client.protocol.available, client.protocol.in_flight, False, False)
-        return client.protocol.available
+        return int(client.protocol.available)
 
-    async def answer() -> int:
+    async def end_one() -> int:
         recorder, incoming = asked.pop(0)
         client.peer.respond(incoming.stream_id, 200, body=b"ok")
         await recorder.end()
         assert (recorder.body, recorder.error) == (b"ok", None)
-        return client.protocol.available
+        return int(client.protocol.available)
 
-    assert await announce(10) == 7
-    assert await announce(2) == 0  # those that are open may end
-    assert await announce(3) == 0
-    assert await announce(4) == 1
-    assert await announce(2) == 0
-    assert await answer() == 0
-    assert await answer() == 1
-    assert await announce(0) == 0
-    assert await answer() == 0
+    assert await allow(10) == 7
+    assert await allow(2) == 0  # those that are open may end
+    assert await allow(3) == 0
+    assert await allow(4) == 1
+    assert await allow(2) == 0
+    assert await end_one() == 0
+    assert await end_one() == 1
+    assert await allow(0) == 0
+    assert await end_one() == 0
     with pytest.raises(LocalProtocolError):
         client.protocol.dispatch(Request("GET", URL), Recorder())
-    assert await announce(1) == 1
+    assert await allow(1) == 1
     await client.still_works()
 
 
@@ -139,10 +139,7 @@ async def test_heads_that_wait_go_out_as_the_limit_is_raised(cut_http2):
     await stay_open(client)
     assert shape(client.peer) == []
     client.peer.update_settings({MAX_STREAMS: 3})
-    bodies = []
-    for _ in range(3):
-        bodies.append((await client.peer.receive_request()).stream_id)
-    assert bodies == [1, 3, 5]
+    assert [(await client.peer.receive_request()).stream_id for _ in range(3)] == [1, 3, 5]
     await client.settle()
     assert shape(client.peer, 7) == []
     client.peer.respond(3)
@@ -164,7 +161,7 @@ async def test_handlers_of_waiting_streams_may_end_one_another(http2):
     for gate in gates:
         gate.opened.set()
     await turns()
-    for recorder, next_ in zip(waiting, waiting[1:], strict=False):
+    for recorder, next_ in itertools.pairwise(waiting):
         recorder.on("failed", next_.exchange.abort)
     asked.on("complete", waiting[0].exchange.abort)
     client.peer.respond(incoming.stream_id)

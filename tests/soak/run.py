@@ -86,7 +86,12 @@ class _Soak:
             plan = plans[self._next]
             self._next += 1
             held = min(self._next + _HELD_FOR, len(plans) - concurrency)
-            outcome = await self._ask(plan, lambda held=held: self._through >= held)  # type: ignore[misc]
+
+            def may_go_on(held: int = held) -> bool:
+                # A connection that was told to go away keeps its place while somebody reads from it.
+                return self._through >= held or self.pool.num_waiting_requests > concurrency // 2
+
+            outcome = await self._ask(plan, may_go_on)
             self._through += 1
             self.outcomes[outcome] += 1
             assert not self.server.faults, self.server.faults
