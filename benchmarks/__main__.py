@@ -48,6 +48,7 @@ def main() -> None:
 
     cases = [case for case in CASES if any(word in case.key for word in options.only)] or list(CASES)
     peers = [peer for peer in PEERS if any(word in peer.key for word in options.only)] or list(PEERS)
+    peers = [peer for peer in peers if any(peer.takes_part(case) for case in cases)]
     rounds = options.rounds or (2 if options.quick else 5)
     seconds = 0.5 if options.quick else 2.0
     server_core, client_core = server_and_client()

@@ -98,9 +98,10 @@ class ContextCache:
             return self._contexts[key]
 
 
-def describe_tls_error(exc: OSError) -> str:
+def describe_tls_error(exc: Exception) -> str:
     """Returns in words why a handshake failed: the certificate's fault where there is one."""
     # Errors that the ssl module's C code did not raise lack its attributes, and some of asyncio's lack words.
     if isinstance(exc, ssl.SSLCertVerificationError):
         return f"the server's certificate was refused: {getattr(exc, 'verify_message', exc)}"
-    return f"the TLS handshake failed: {getattr(exc, 'reason', None) or exc.strerror or str(exc) or type(exc).__name__}"
+    words = getattr(exc, "reason", None) or getattr(exc, "strerror", None)
+    return f"the TLS handshake failed: {words or str(exc) or type(exc).__name__}"

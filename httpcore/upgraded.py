@@ -13,7 +13,7 @@ import warnings
 from typing import cast
 
 from httpcore.body import BodyQueue
-from httpcore.exceptions import ConnectError, ReadError, ResponseClosed, WriteError
+from httpcore.exceptions import ConnectError, HTTPCoreError, ReadError, ResponseClosed, WriteError
 from httpcore.tls import describe_tls_error
 
 __all__ = ["UpgradedReceiver", "UpgradedStream"]
@@ -92,6 +92,34 @@ class UpgradedReceiver:
     def _resume(self) -> None:
         if not self.lost:
             self.transport.resume_reading()
+
+
+class _Handshake(asyncio.Protocol):
+    """Stands for the installed protocol while TLS begins: asyncio tells nobody of a connection that is lost in between.
+
+    Who began does so then; and what asyncio tells later, where the handshake failed otherwise, is not told twice.
+    """
+
+    def __init__(self, owner: asyncio.Protocol) -> None:
+        self._owner = owner
+        self._lost = False
+
+    def data_received(self, data: bytes) -> None:  # together with the handshake's end, as all below
+        self._owner.data_received(data)
+
+    def eof_received(self) -> bool | None:
+        return self._owner.eof_received()
+
+    def pause_writing(self) -> None:
+        self._owner.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._owner.resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self._lost:
+            self._lost = True
+            self._owner.connection_lost(exc)
 
 
 class UpgradedStream:
@@ -200,10 +228,19 @@ class UpgradedStream:
         if receiver.attached is not None:
             raise RuntimeError("the upgraded stream has a protocol already: begin TLS before it is attached")
         outer = receiver.transport
+        handshake = _Handshake(receiver.owner)
         try:
-            inner = await self._loop.start_tls(outer, receiver.owner, ssl_context, server_hostname=server_hostname)
-        except OSError as exc:
+            inner = await self._loop.start_tls(outer, handshake, ssl_context, server_hostname=server_hostname)
+        except asyncio.CancelledError:
+            outer.abort()
+            handshake.connection_lost(None)
+            raise
+        except (OSError, HTTPCoreError) as exc:  # of a socket, or of a stream of HTTP/2
+            outer.abort()
+            handshake.connection_lost(exc)
             raise ConnectError(describe_tls_error(exc)) from exc
+        assert inner is not None
+        inner.set_protocol(receiver.owner)
         receiver.transport = cast("asyncio.Transport", inner)  # uvloop's do not derive from it
         if not outer.is_reading():  # much came together with the handshake's end, before this task could go on
             receiver.transport.pause_reading()

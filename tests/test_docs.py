@@ -236,6 +236,7 @@ def test_budgets_of_the_architecture_page_are_the_code_s() -> None:
         for name in (
             "protocols.codec",
             "protocols.http2_frames",
+            "protocols.http2_receiver",
             "protocols.http2_settings",
             "decoders",
             "pool.dispatcher",

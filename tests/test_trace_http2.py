@@ -12,7 +12,7 @@ from h2.settings import SettingCodes
 from httpcore import trace
 from httpcore.config import HTTP2Config, TimeoutConfig
 from httpcore.protocols import HTTP2Protocol
-from httpcore.request import PUSHED, Request
+from httpcore.request import PUSHED, BodyTypes, Request
 from httpcore.testing import HTTP2Peer
 from httpcore.trace import TraceEvent, TraceHook
 from tests.clock import Clock, clock, turns
@@ -225,13 +225,13 @@ async def test_settings_are_told_to_each_hook_once(client: HTTP2Client, clock: C
     other = Log()
     recorders = [client.dispatch(trace=hook) for hook in (log, other, log, None)]
     await turns()
-    client.peer.update_settings({SettingCodes.MAX_CONCURRENT_STREAMS: 7, 0xABCD: 5, SettingCodes.MAX_FRAME_SIZE: 20000})
+    client.peer.update_settings({SettingCodes.MAX_CONCURRENT_STREAMS: 7, 0xCD: 5, SettingCodes.MAX_FRAME_SIZE: 20000})
     await turns()
     for hook in (log, other):
         (event,) = hook.of(trace.SettingsReceived)
         assert isinstance(event, trace.SettingsReceived)
         assert (event.time, event.connection_id) == (clock.now, client.protocol.info.connection_id)
-        assert event.settings == ((3, 7), (0xABCD, 5), (5, 20000))
+        assert event.settings == ((3, 7), (0xCD, 5), (5, 20000))
     for stream_id, recorder in zip((1, 3, 5, 7), recorders, strict=True):
         client.peer.respond(stream_id)
         await recorder.end()
@@ -397,9 +397,12 @@ async def test_hook_that_raises_changes_nothing(connect, clock: Clock) -> None:
     }
 
 
+@pytest.mark.parametrize("body", [b"", b"body", PUSHED], ids=["no body", "body", "pushed"])
 @pytest.mark.parametrize("act", ["abort", "dispatch", "close"])
-async def test_hook_may_call_back_into_what_it_is_told_of(connect, act: str) -> None:
+async def test_hook_may_call_back_into_what_it_is_told_of(connect, act: str, body: BodyTypes) -> None:
     """In every event: an exchange that it aborts, a request that it makes, a connection that it closes."""
+    reported: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: reported.append(context))
     for turn in range(12):
         client = await connect()
         protocol: HTTP2Protocol = client.protocol
@@ -419,7 +422,8 @@ async def test_hook_may_call_back_into_what_it_is_told_of(connect, act: str) -> 
                 return
             if act == "abort":
                 for recorder in recorders:
-                    recorder.exchange.abort()
+                    if recorder.names:  # which has its exchange
+                        recorder.exchange.abort()
             elif act == "close":
                 protocol.close("says the hook")
             elif protocol.available:
@@ -430,14 +434,37 @@ async def test_hook_may_call_back_into_what_it_is_told_of(connect, act: str) -> 
             if protocol.available:
                 recorder = Recorder()
                 client.recorders.append(recorder)
-                request = Request("POST", URL, body=b"body")
+                request = Request("POST", URL, body=body)
                 recorders.append(recorder)
-                recorder.exchange = protocol.dispatch(request, recorder, timeout=TimeoutConfig(), trace=hook)
+                protocol.dispatch(request, recorder, timeout=TimeoutConfig(), trace=hook)
         await turns()
         client.peer.update_settings({SettingCodes.MAX_CONCURRENT_STREAMS: 20})
-        for stream_id in (1, 3):
-            if stream_id in client.peer.h2.streams and stream_id not in client.peer._over:
+        for stream_id in list(client.peer.h2.streams):
+            if stream_id not in client.peer._over:
                 client.peer.respond(stream_id, body=b"content")
         for recorder in recorders:
             await recorder.end()
         assert seen
+        assert reported == []
+
+
+async def test_hook_may_abort_a_request_whose_head_has_waited(client: HTTP2Client) -> None:
+    async def body():
+        await opened.wait()
+        yield b""
+
+    opened, recorder = asyncio.Event(), Recorder()
+
+    def abort(event: TraceEvent) -> None:
+        if isinstance(event, trace.HeadSent):
+            recorder.exchange.abort()
+
+    client.dispatch(Request("GET", URL, body=body()), recorder, trace=abort)
+    for limit in (0, 1):
+        client.peer.update_settings({SettingCodes.MAX_CONCURRENT_STREAMS: limit})
+        await turns()
+        opened.set()
+        await turns()
+    assert recorder.names == ["started", "failed"]
+    assert await client.peer.receive_reset(1) == ErrorCodes.CANCEL
+    await client.still_works()

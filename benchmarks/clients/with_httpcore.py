@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -19,10 +18,9 @@ async def open_client(connections: int) -> AsyncIterator[httpcore.ConnectionPool
 
 @asynccontextmanager
 async def open_http2_client(connections: int, authority: str) -> AsyncIterator[httpcore.ConnectionPool]:
-    ssl_context = ssl.create_default_context(cafile=authority)
     timeout = httpcore.TimeoutConfig(60)
     limits = httpcore.PoolLimits(soft_limit=connections, hard_limit=connections)
-    async with httpcore.ConnectionPool(ssl_context, timeout=timeout, limits=limits, http2=True) as pool:
+    async with httpcore.ConnectionPool(httpcore.SSLConfig(verify=authority), timeout=timeout, limits=limits) as pool:
         yield pool
 
 

@@ -67,10 +67,16 @@ class Dials:
         """Whether there may be a further slot."""
         return self._limit is None or len(self._slots) < self._limit
 
-    @property
-    def crowded(self) -> bool:
-        """Whether somebody waits for a place, and there is none."""
-        return not self.has_room and self._waiters.first_for_place() is not None
+    def crowded_by_others(self, lane: Lane) -> bool:
+        """Whether there is no room, and whose turn it is to have a place waits in another lane."""
+        first = None if self.has_room else self._waiters.first_for_place()
+        return first is not None and first.lane is not lane
+
+    def make_room(self) -> None:
+        """Closes an idle connection if there is no room, and somebody in another lane waits for a place."""
+        first = None if self.has_room else self._waiters.first_for_place()
+        if first is not None:
+            self._idle.evict(1, first.lane)
 
     def open(self, lane: Lane, exchange: HTTPExchange, cause: Waiter | None) -> Slot:
         """Makes a slot, and begins to make its connection, within the connect timeout of `exchange`, which caused it.
@@ -119,7 +125,7 @@ class Dials:
         self.grant()
         if missing > 0 and lane.queued and not lane.full and not self.has_room:
             places = -(-missing // width)
-            self._idle.evict(places if lane.limit is None else min(places, lane.limit - lane.count))
+            self._idle.evict(places if lane.limit is None else min(places, lane.limit - lane.count), lane)
 
     def grant(self) -> None:
         """Begins dials for the queued, the oldest first, while there is room."""

@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 
 from httpcore.config import PoolLimits
-from httpcore.pool.slot import SLOT, Slot, SlotEvent
+from httpcore.pool.slot import SLOT, Lane, Slot, SlotEvent
 from httpcore.protocols.deadlines import Deadline
 
 __all__ = ["IdleSlots"]
@@ -59,9 +59,13 @@ class IdleSlots:
         del self._slots[slot]
         slot.lane.idle.pop(slot, None)
 
-    def evict(self, count: int) -> None:
-        """Closes as many, those idle for longest first, as their places are needed."""
-        for slot in list(itertools.islice(self._slots, max(count, 0))):
+    def evict(self, count: int, lane: Lane) -> None:
+        """Closes as many, those idle for longest first, as their places are needed for `lane`.
+
+        Its own stay: who waits although they are idle waits for their servers to allow requests again.
+        """
+        others = (slot for slot in self._slots if slot.lane is not lane)
+        for slot in list(itertools.islice(others, max(count, 0))):
             slot.close("its place is needed for another origin")
 
     def close(self) -> None:

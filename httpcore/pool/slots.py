@@ -68,7 +68,7 @@ class Slots:
         self._idle = IdleSlots(loop, limits)
         self._waiters = Waiters(loop)
         self._waiters.report = self.report
-        self._waiters.left = self._forget_lane
+        self._waiters.left = self._left
         self._dials = Dials(loop, limits, self._all, self._idle, self._waiters, dial)
         self._dials.connected = self._connected
         self._dials.failed = self._dial_failed
@@ -126,12 +126,12 @@ class Slots:
         elif may_open:
             self._dials.open(lane, exchange, self._waiters.dial(exchange, lane, joins=False))
         elif refusable and self._refuses_waiters(lane):
-            self._forget_lane(lane)
+            self._left(lane)
             exchange.fail(PoolTimeout(f"too many requests wait already: {self.report()}"))
         else:
             self._waiters.queue(exchange, lane)
             if self._idle and not lane.full:
-                self._idle.evict(1)
+                self._idle.evict(1, lane)
 
     def _refuses_waiters(self, lane: Lane) -> bool:
         limit = self._limits.max_waiters
@@ -290,8 +290,8 @@ class Slots:
 
     def _keep(self, slot: Slot) -> None:
         self._idle.add(slot)
-        if self._dials.crowded and slot.state == SlotState.IDLE:
-            # Somebody waits for a place, whom it cannot serve: an idle connection gives its own up.
+        if self._dials.crowded_by_others(slot.lane) and slot.state == SlotState.IDLE:
+            # Somebody of another origin waits for a place: an idle connection gives its own up.
             slot.close("its place is needed for another origin")
 
     # Sharing: what is different for connections that can carry several exchanges at once.
@@ -331,6 +331,7 @@ class Slots:
         for slot in changed:
             self._settle(slot)
         self._dials.grant()
+        self._left(lane)
 
     def _settle(self, slot: Slot) -> None:
         """Puts a slot where it belongs by what its connection carries now, and could."""
@@ -386,13 +387,14 @@ class Slots:
         lane.spare.pop(slot, None)
         self._waiters.enter(lane)
         self._dials.balance(lane, anew=False)
-        if self._idle and not self._draining and self._dials.crowded:
-            self._idle.evict(1)  # the place it was freed for went to somebody who has waited for longer
-        self._forget_lane(lane)
+        self._left(lane)
         if self._gone is not None:
             self._gone.set_result(None)
             self._gone = None
 
-    def _forget_lane(self, lane: Lane) -> None:
+    def _left(self, lane: Lane) -> None:
+        """A slot, or somebody who waited, left `lane`."""
+        if self._idle and not self._draining:
+            self._dials.make_room()  # it may be the turn of somebody else to have a place now
         if lane.count == 0 and not lane.queued and not lane.dialling:
             self._lanes.pop(lane.route, None)

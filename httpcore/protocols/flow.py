@@ -37,11 +37,12 @@ class ReadGate:
 class WriteGate:
     """Whether the transport's write buffer is above its high-water mark, and whether the peer still empties it."""
 
-    __slots__ = ("_size", "_transport", "paused")
+    __slots__ = ("_size", "_taken", "_transport", "paused")
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
         self.paused = False
+        self._taken = 0
         self._size = 0  # bytes in the transport's buffer when made_progress was last asked
 
     def pause(self) -> None:
@@ -52,6 +53,13 @@ class WriteGate:
     def resume(self) -> None:
         """The transport called `resume_writing`."""
         self.paused = False
+        self._taken += 1
+
+    def progress(self) -> int:
+        """A number that has grown whenever the peer took something of a buffer that was full. For several who ask."""
+        if self.paused and self.made_progress():
+            self._taken += 1
+        return self._taken
 
     def made_progress(self) -> bool:
         """Whether the peer took anything since this was last asked, or since the pause began.

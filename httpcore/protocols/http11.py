@@ -17,17 +17,12 @@ from httpcore.exceptions import HTTPCoreError, LocalProtocolError, ReadTimeout, 
 from httpcore.handlers import ResponseHead
 from httpcore.headers import Headers
 from httpcore.protocols.base import LARGE_READ_SIZE, READ_SIZE, HTTPProtocol, Outgoing
+from httpcore.protocols.carrier import Carrier
 from httpcore.protocols.codec import Codec, CodecEvent, EndOfMessage, Interim, Switched
 from httpcore.protocols.deadlines import Deadline
 from httpcore.protocols.exchange import HTTPExchange
 from httpcore.protocols.h11_codec import H11Codec
-from httpcore.protocols.states import (
-    CONNECTION,
-    ConnectionEvent,
-    ConnectionState,
-    ReceiveState,
-    SendState,
-)
+from httpcore.protocols.states import CONNECTION, ConnectionEvent, ConnectionState, ReceiveState, SendState
 from httpcore.upgraded import UpgradedReceiver, UpgradedStream
 
 __all__ = ["HTTP11Protocol"]
@@ -35,7 +30,7 @@ __all__ = ["HTTP11Protocol"]
 _WITH_THE_HEAD = 64 * 1024  # bytes of body that are written together with the head
 
 
-class HTTP11Protocol(HTTPProtocol):
+class HTTP11Protocol(HTTPProtocol, Carrier):
     """An HTTP/1.1 connection. See `HTTPProtocol` for how it is used.
 
     Args:

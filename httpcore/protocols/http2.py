@@ -53,6 +53,7 @@ class HTTP2Protocol(HTTPProtocol):
         self._members: dict[HTTP2Stream, None] = {}  # the streams it carries, the oldest first
         self.streams: dict[int, HTTP2Stream] = {}  # those whose head was sent
         self._unopened: OrderedDict[HTTP2Stream, None] = OrderedDict()  # those whose head waits to be sent
+        self._opening = False
         self.last_stream_id = -1  # of our streams
         self._refused_limit: int | None = None  # as many streams as there were when the server refused one
         self.h2, self._fields = make_h2(self.config)
@@ -241,12 +242,15 @@ class HTTP2Protocol(HTTPProtocol):
             self._drain("the server refused a request while it had no other")
 
     def _open_waiting(self) -> None:
-        while self._unopened:
+        while self._unopened and not self._opening:
             stream = next(iter(self._unopened))
+            self._opening = True  # whoever leaves meanwhile lets the loop go on
             try:
                 self.open(stream)
             except LocalProtocolError as exc:
                 stream.exchange.fail(exc)
+            finally:
+                self._opening = False
             if stream in self._unopened:
                 return
 
@@ -261,7 +265,7 @@ class HTTP2Protocol(HTTPProtocol):
         loop, h2, config = self.loop, self.h2, self.config
         self.read_deadlines = Deadlines(loop, HTTP2Stream.read_expired)
         self.write_deadlines = Deadlines(loop, HTTP2Stream.write_expired)
-        self.liveness = Liveness(loop, config, self._ping, self._not_alive, self._changed)
+        self.liveness = Liveness(loop, config, self._ping, self._not_alive, self._changed, self._write_gate.progress)
         budget = FrameBudget(loop.time, lambda: self._write_gate.paused)
         self.sender = SendQueue(h2, self._write_gate, self._flush, budget.sent, self.info.connection_id)
         self._receiver = FrameReceiver(self, self._fields, budget)
@@ -358,9 +362,8 @@ class HTTP2Protocol(HTTPProtocol):
 
     def goaway_received(self, last_stream_id: int, code: int, debug_data: bytes) -> None:
         """The server takes no further streams, and has done nothing for those above the last (RFC 9113 6.8)."""
-        reason = f"the server sent GOAWAY: {describe_code(code)}"
-        if debug_data:
-            reason += f" {quote_peer_text(debug_data)}"
+        quoted = f" {quote_peer_text(debug_data)}" if debug_data else ""
+        reason = f"the server sent GOAWAY: {describe_code(code)}{quoted}"
         self._trace(lambda now, number: trace.GoawayReceived(now, number, last_stream_id, code, debug_data))
         dropped = [stream for stream in self._members if not stream.stream_id or stream.stream_id > last_stream_id]
         self._drain(reason)

@@ -27,6 +27,7 @@ class Liveness:
         ping: sends PING.
         dead: called once a PING was not answered, and nothing else was heard, for the ping timeout.
         confirmed: called when the server has confirmed that streams were reset.
+        taken: gives a number that has grown whenever the server took something of what waits to be sent.
 
     Attributes:
         heard_at: when anything was heard last, in seconds of the loop's clock.
@@ -43,6 +44,8 @@ class Liveness:
         "_resets_confirmable",
         "_resets_since",
         "_silence",
+        "_taken",
+        "_taken_before",
         "_unanswered",
         "_watching",
         "heard_at",
@@ -56,12 +59,15 @@ class Liveness:
         ping: Callable[[], None],
         dead: Callable[[], None],
         confirmed: Callable[[], None],
+        taken: Callable[[], int],
     ) -> None:
         self._loop = loop
         self._config = config
         self._ping = ping
         self._dead = dead
         self._confirmed = confirmed
+        self._taken = taken
+        self._taken_before = 0
         self.heard_at = loop.time()
         self.suspect = False
         self._watching = False  # whether requests are open
@@ -105,6 +111,7 @@ class Liveness:
         """Sends a PING, unless one is on its way."""
         if self._pinged_at is None:
             self._pinged_at = self._loop.time()
+            self._taken_before = self._taken()
             self._resets_confirmable, self._resets_since = self._resets_since, 0
             self._unanswered.arm(self._pinged_at + self._config.ping_timeout)
             self._ping()
@@ -144,7 +151,10 @@ class Liveness:
 
     def _not_answered(self) -> None:
         assert self._pinged_at is not None
-        if self.heard_at <= self._pinged_at:
+        before, self._taken_before = self._taken_before, self._taken()
+        if self.heard_at <= self._pinged_at and self._taken_before != before:  # it has not come to the PING yet
+            self._unanswered.arm(self._loop.time() + self._config.ping_timeout)
+        elif self.heard_at <= self._pinged_at:
             self._dead()
         else:  # it is there, and has other things to do; to wait for longer would keep places for nothing
             self._settle()

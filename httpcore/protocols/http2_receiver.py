@@ -158,7 +158,8 @@ class FrameReceiver:
             assert stream is not None
             stream.fault(fault)
         except (Exception, asyncio.CancelledError) as exc:
-            assert stream is not None
+            if stream is None:  # no handler has raised
+                raise
             stream.exchange.handler_raised(exc)
 
     def _count(self, frame: Frame, stream: HTTP2Stream | None) -> None:
@@ -224,8 +225,10 @@ class FrameReceiver:
     def _head_received(self, event: Event, stream: HTTP2Stream | None) -> None:
         if stream is None:
             return
-        self._connection.head_received()
         self._budget.earn(_FRAMES_PER_DATA)
+        self._connection.head_received()
+        if stream.left:  # another exchange, for which there is room now, has aborted this one
+            return
         stream.head_received(self._fields.fields)
         ended = cast(ResponseReceived, event).stream_ended
         if ended is not None and not stream.left:

@@ -29,7 +29,7 @@ class SendQueue:
         sent: is told of each frame that was sent, with its size in bytes.
     """
 
-    __slots__ = ("_flush", "_gate", "_h2", "_ready", "_running", "_sent", "connection_id")
+    __slots__ = ("_flush", "_frames", "_gate", "_h2", "_ready", "_running", "_sent", "_unflushed", "connection_id")
 
     def __init__(
         self,
@@ -46,6 +46,8 @@ class SendQueue:
         self.connection_id = connection_id
         self._ready: OrderedDict[HTTP2Stream, None] = OrderedDict()
         self._running = False
+        self._frames = 0  # that were sent
+        self._unflushed = 0  # bytes since the transport was asked last: who pushes does not always wait for a flush
 
     def add(self, stream: HTTP2Stream) -> None:
         """The stream has something to send, or may go on: it gets its turn behind the others."""
@@ -56,13 +58,20 @@ class SendQueue:
         """The stream has nothing more to send."""
         self._ready.pop(stream, None)
 
+    def waits(self, stream: HTTP2Stream) -> bool:
+        """Whether the stream waits for its turn, and not for its own window."""
+        return stream in self._ready
+
+    def progress(self) -> int:
+        """A number that has grown whenever the server took something, of whichever stream."""
+        return self._frames + self._gate.progress()
+
     def run(self) -> None:
         """Sends what can be sent now."""
         if self._running:  # who is told to go on may have more at once; the loop below sees to it
             return
         self._running = True
         h2, ready = self._h2, self._ready
-        unflushed = 0
         try:
             while ready and not self._gate.paused:
                 stream = next(iter(ready))
@@ -80,12 +89,13 @@ class SendQueue:
                 if stream.stalled:
                     self._unstall(stream)
                 ready.move_to_end(stream)
+                self._frames += 1
                 size = stream.send_some(min(window, h2.max_outbound_frame_size, _MAX_FRAME_SIZE))
-                unflushed += size
+                self._unflushed += size
                 self._sent(size)
-                if unflushed >= _TURN:
+                if self._unflushed >= _TURN:
+                    self._unflushed = 0
                     self._flush()
-                    unflushed = 0
         finally:
             self._running = False
 

@@ -27,6 +27,7 @@ from httpcore.protocols.http2_windows import ReceiveWindow
 from httpcore.protocols.states import SendState
 
 if TYPE_CHECKING:
+    from httpcore.protocols.http2_sender import SendQueue
     from httpcore.protocols.http2_stream import HTTP2Stream
 
 __all__ = ["Multiplexer", "SendingHalf"]
@@ -46,6 +47,7 @@ class Multiplexer(Protocol):
     window: ReceiveWindow
     read_deadlines: Deadlines[HTTP2Stream]
     write_deadlines: Deadlines[HTTP2Stream]
+    sender: SendQueue
     liveness: Liveness
 
     @property
@@ -96,7 +98,8 @@ class SendingHalf(Carrier, ABC):
         self._tunnel: TunnelTransport | None = None
         self._to_send = exchange.request.content_length  # bytes of content that must still be given; None for any
         self._unsent: deque[bytes | memoryview] = deque()
-        self._writing = False  # whether the write deadline runs
+        self._writing = False  # whether the write deadline runs, ...
+        self._taken = 0  # ... and what the server had taken when it was set
         self._end: Headers | None = None  # the trailers, once all of the body was given
         self._local_end = False  # END_STREAM or RST_STREAM was sent
         self._continue_handle: asyncio.TimerHandle | None = None
@@ -116,8 +119,7 @@ class SendingHalf(Carrier, ABC):
         self._connection.open(self.stream)
         timeout = self.exchange.timeout.write_timeout
         if not self.stream_id and not self.left and timeout is not None:  # it waits for the server
-            self._writing = True
-            self._connection.write_deadlines.set(self.stream, timeout)
+            self._await_taking(timeout)
 
     def opened(self, stream_id: int) -> None:
         """The head is being sent, with this number."""
@@ -126,6 +128,8 @@ class SendingHalf(Carrier, ABC):
         self.stream_id = exchange.stream_id = stream_id
         self._stop_writing()
         exchange.head_sent()
+        if exchange.ended:  # by a trace hook
+            return
         if self.ends_with_head or request.method == b"CONNECT":
             self._local_end = self.ends_with_head
             exchange.body_sent()
@@ -157,8 +161,7 @@ class SendingHalf(Carrier, ABC):
             if len(data) > self._to_send:
                 raise LocalProtocolError("the body is longer than its content-length")
             self._to_send -= len(data)
-        if not self.left:
-            self.push(data)
+        self.push(data)
 
     def end_body(self, exchange: HTTPExchange, trailers: Headers) -> None:
         if self.fields is None:
@@ -173,6 +176,8 @@ class SendingHalf(Carrier, ABC):
 
     def push(self, data: _Buffer) -> None:
         """Lets `data` wait for its turn."""
+        if self.left:
+            return
         self._unsent.append(data)  # type: ignore[arg-type]  # it is settled: nobody changes it
         self.unsent_size += len(data)
         self._progress()
@@ -186,8 +191,7 @@ class SendingHalf(Carrier, ABC):
         if self._unsent:
             timeout = self.exchange.timeout.write_timeout
             if not self._writing and timeout is not None and self._tunnel is None:
-                self._writing = True
-                self._connection.write_deadlines.set(self.stream, timeout)
+                self._await_taking(timeout)
             self._connection.schedule(self.stream)
         elif self._end is not None:
             self._send_end()
@@ -208,7 +212,7 @@ class SendingHalf(Carrier, ABC):
         self._connection.h2.send_data(self.stream_id, piece, end_stream=last)
         if self._writing and unsent:
             assert exchange.timeout.write_timeout is not None
-            self._connection.write_deadlines.set(self.stream, exchange.timeout.write_timeout)
+            self._await_taking(exchange.timeout.write_timeout)
         else:
             self._stop_writing()
         if last:
@@ -253,6 +257,12 @@ class SendingHalf(Carrier, ABC):
         except LocalProtocolError as exc:
             exchange.fail(exc)
         exchange.set_writing_paused(self.unsent_size > _HIGH_WATER)
+
+    def _await_taking(self, timeout: float) -> None:
+        """Starts the write deadline, anew if it runs."""
+        self._writing = True
+        self._taken = self._connection.sender.progress()
+        self._connection.write_deadlines.set(self.stream, timeout)
 
     def _stop_writing(self) -> None:
         if self._writing:

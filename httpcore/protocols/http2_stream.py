@@ -32,7 +32,7 @@ from httpcore.upgraded import UpgradedStream
 
 __all__ = ["HTTP2Stream"]
 
-# Bytes of held content that are delivered at once. It takes a reader two turns of the loop to ask for more, in which the
+# Bytes of held content that are delivered at once. A reader needs two turns of the loop to ask for more, in which the
 # transport may read as much: with less, a whole window would come to wait for one that keeps up with the server.
 _PIECE = 2 * LARGE_READ_SIZE
 _FIELD_OVERHEAD = 32  # bytes that a field counts for beyond its name and value: RFC 9113 6.5.2
@@ -58,6 +58,7 @@ class HTTP2Stream(SendingHalf):
         self._remaining: int | None = None  # bytes of content that must still come, None where that is not known
         self._last_came = False  # no more content will come, so that there is nothing to open a window for
         self._remote_end: Headers | None = None  # the trailers, once the server has ended the stream
+        self._error: Exception | None = None  # with which a tunnel was lost whose reader has not had all that came
         connection.window.reserve(self._window)
 
     @property
@@ -124,7 +125,7 @@ class HTTP2Stream(SendingHalf):
             if not self._local_end:  # nobody wants the rest of the request
                 self._reset(ErrorCodes.CANCEL)
             self._leave()  # before the handler hears of it (rule P4): the next request may go out at once
-        if not self._held:
+        if not self._held and self._remote_end is not None:  # or whoever heard that there is a place has aborted it
             self._deliver_end()
 
     def trailers_received(self, fields: Sequence[tuple[bytes, bytes]]) -> None:
@@ -245,7 +246,10 @@ class HTTP2Stream(SendingHalf):
             self.exchange.complete(self._remote_end)
         else:
             self._tunnel.eof_received()
-            if self._local_end:
+            if self.left:  # while the reader was slow
+                self._release()
+                self._tunnel.gone(self._error)
+            elif self._local_end:
                 self._leave()
 
     # Ending.
@@ -303,7 +307,9 @@ class HTTP2Stream(SendingHalf):
         if self._remote_end is None or not self._held:
             self._release()
         self._connection.leave(self)
-        if self._tunnel is not None:
+        if self._held:
+            self._error = error
+        elif self._tunnel is not None:
             self._tunnel.gone(error)
 
     def _release(self) -> None:
@@ -337,6 +343,10 @@ class HTTP2Stream(SendingHalf):
         """The write deadline has passed."""
         seconds = self.exchange.timeout.write_timeout
         assert seconds is not None
+        sender = self._connection.sender
+        if sender.waits(self) and sender.progress() != self._taken:  # of this stream or another: its turn will come
+            self._await_taking(seconds)
+            return
         self._connection.liveness.timed_out(seconds)
         self.exchange.fail(WriteTimeout(f"the server took none of the request for {seconds} seconds"))
 

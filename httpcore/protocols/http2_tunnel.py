@@ -113,13 +113,12 @@ class TunnelTransport(asyncio.Transport):
         """Ends this side behind what was written, and gives the server some time to do the same."""
         if self._closing:
             return
-        written = self._eof_written
         self.write_eof()
         self._closing = True
         if not self._lost:
             self._linger = self._loop.call_later(_LINGER, self._stream.abort_tunnel)
         self.resume_reading()  # nobody reads it; it must be credited all the same
-        if written and not self._stream.unsent_size:
+        if not self._stream.unsent_size:  # the end was sent already
             self._tell_lost(None)
 
     def abort(self) -> None:
@@ -128,9 +127,8 @@ class TunnelTransport(asyncio.Transport):
 
     def _force_close(self, exc: Exception | None) -> None:
         # asyncio's TLS calls it by this name when it fails.
-        self._closing = True
-        self._stream.abort_tunnel()
         self.gone(exc)
+        self._stream.abort_tunnel()
 
     def is_closing(self) -> bool:
         """Whether it is closing or closed."""

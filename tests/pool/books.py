@@ -176,7 +176,10 @@ def _check_limits(slots: Slots, draining: int) -> None:
     wants_place = any(not waiter.lane.full for waiter in listed)
     if wants_place:
         assert not slots._dials.has_room, "somebody waits for a place that is free"
-        assert not slots._idle or draining, "somebody waits for the place of an idle connection"
+        first = waiters.first_for_place()
+        assert first is not None
+        # Those of its own lane cannot be used for now.
+        assert draining or all(slot.lane is first.lane for slot in slots._idle), "an idle one keeps its place"
     if slots._idle and limits.keepalive_expiry is not None:
         assert slots._idle.expiry.when is not None, "nothing will close the idle connections"
         assert slots._idle.expiry._handle is not None

@@ -34,7 +34,7 @@ async def test_what_a_server_that_goes_away_did_not_process_is_sent_to_one_new_c
     await turns()
     new = connector.peers[1]
     assert len(connector.dials) == 2
-    assert sorted(new.targets.values()) == sorted(f"/{index}" for index in range(10, 30))
+    assert [*new.targets.values()] == [f"/{index}" for index in range(10, 30)]
     assert sum(isinstance(event, RequestReplayed) for event in events) == 20
     assert pool.num_active_connections == 2
     further = send(pool)

@@ -144,7 +144,28 @@ async def test_a_limit_that_the_server_raises_or_lowers_is_followed(watched: Wat
     assert pool.num_keepalive_connections == 1
 
 
-async def test_a_server_that_allows_no_requests_gets_none_and_its_idle_place_goes_to_others(
+async def test_a_server_that_allows_no_requests_for_a_while_is_waited_for(watched: Watch, send: Send) -> None:
+    connector = http2_connector()
+    pool = watched(http2_pool(connector, PoolLimits(hard_limit=1)))
+    first = send(pool)
+    await turns()
+    server = connector.peers[0]
+    server.update_settings(streams(0))
+    server.answer()
+    await first.until_ended()
+    assert pool.num_keepalive_connections == 1
+    second = send(pool)
+    await turns()
+    assert (second.started, pool.num_waiting_requests) == (False, 1)
+    server.update_settings(streams(1))
+    await turns()
+    server.answer()
+    await second.until_ended()
+    assert second.completed
+    assert len(connector.dials) == 1
+
+
+async def test_the_place_of_a_connection_whose_server_allows_no_requests_goes_to_another_origin(
     watched: Watch, send: Send
 ) -> None:
     connector = http2_connector()
@@ -154,13 +175,11 @@ async def test_a_server_that_allows_no_requests_gets_none_and_its_idle_place_goe
     connector.peers[0].update_settings(streams(0))
     connector.peers[0].answer()
     await first.until_ended()
-    assert pool.num_keepalive_connections == 1
-    second = send(pool)
+    other = send(pool, "http://b/")
     await turns()
-    assert len(connector.dials) == 2
     connector.peers[1].answer()
-    await second.until_ended()
-    assert second.completed
+    await other.until_ended()
+    assert other.completed
 
 
 # Handlers that do things while they are started.
@@ -355,21 +374,28 @@ async def test_an_idle_connection_is_not_used_while_the_server_has_not_confirmed
     await all_ended([second, third])
 
 
-async def test_who_waits_gets_the_place_of_an_idle_connection_that_cannot_be_used_now(
+async def test_who_waits_behind_a_cancelled_request_gets_its_stream_once_the_server_has_confirmed(
     watched: Watch, send: Send
 ) -> None:
     connector = http2_connector(streams(1))
     pool = watched(http2_pool(connector, PoolLimits(hard_limit=1)))
     exchange = pool.dispatch(Request("GET", "http://a/"), RecordingHandler())
     await turns()
-    connector.peers[0].auto_ack = False
+    server = connector.peers[0]
+    server.auto_ack = False
     waiting = send(pool)
     exchange.abort()
+    late = send(pool)
     await turns()
-    assert waiting.started and len(connector.dials) == 2
-    connector.peers[1].answer()
-    await waiting.until_ended()
-    assert waiting.completed
+    assert not waiting.started
+    server.auto_ack = True
+    server.acknowledge()
+    for handler in (waiting, late):
+        await turns()
+        server.answer()
+        await handler.until_ended()
+        assert handler.completed
+    assert len(connector.dials) == 1
 
 
 # Cost.

@@ -284,6 +284,7 @@ async def test_paused_stream_on_a_socket_holds_up_nobody():
 CONFIGS = [
     FIXED,
     SMALL,
+    HTTP2Config(stream_window=4000, max_stream_window=5000, connection_window=65535),
     HTTP2Config(stream_window=65535, max_stream_window=300_000, connection_window=65535),
     HTTP2Config(stream_window=1, max_stream_window=50_000, connection_window=65535),
     HTTP2Config(stream_window=20_000, max_stream_window=20_000, connection_window=100_000),
@@ -310,6 +311,16 @@ class Downloads:
     async def open_paused(self, number: int) -> None:
         await self.open(number)
         await self.pause(-1)
+
+    async def open_many_paused(self, number: int) -> None:
+        for _ in range(number % 16):
+            await self.open_paused(number)
+
+    async def abandon_at_once(self, number: int) -> None:
+        """Abandons streams whose content is on its way."""
+        for _ in range(number % 16):
+            await self.open(number)
+            await self.abandon(-1)
 
     async def pause(self, number: int) -> None:
         if self.all:
@@ -354,6 +365,8 @@ class Downloads:
 STEPS = [
     Downloads.open,
     Downloads.open_paused,
+    Downloads.open_many_paused,
+    Downloads.abandon_at_once,
     Downloads.pause,
     Downloads.pause_on_data,
     Downloads.resume,

@@ -285,6 +285,19 @@ async def test_owner_hears_of_a_free_place_before_the_handler_of_the_end(connect
     await answer(client, other)
 
 
+async def test_owner_that_lets_the_exchange_be_aborted_as_its_place_gets_free(cut_http2):
+    """It gives the place to the next request, whose handler may know the first."""
+    client = cut_http2
+    recorder, incoming = await client.ask()
+    client.protocol.on_change = lambda protocol: recorder.exchange.abort()
+    client.peer.respond(incoming.stream_id, body=b"all of it")
+    await recorder.end()
+    assert recorder.names == ["started", "response", "data", "failed"]
+    assert type(recorder.error) is ResponseClosed
+    client.protocol.on_change = None
+    await client.still_works()
+
+
 async def test_held_response_keeps_no_place(connect_http2, segment):
     """Its stream has ended: what is left is between us and its reader."""
     client = await connect_http2(HTTP2Peer({MAX_STREAMS: 1}), segment=segment)

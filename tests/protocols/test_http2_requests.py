@@ -292,7 +292,6 @@ async def test_host_becomes_authority(http2, url, headers, authority):
         ([("Proxy-Connection", "keep-alive")], []),
         ([("Connection", "x-one, X-Two ,,"), ("x-one", "1"), ("X-TWO", "2"), ("x-three", "3")], [(b"x-three", b"3")]),
         ([("Connection", "a"), ("Connection", "b"), ("a", "1"), ("b", "2"), ("c", "3")], [(b"c", b"3")]),
-        ([("Upgrade", "h2c"), ("Connection", "upgrade, http2-settings"), ("HTTP2-Settings", "AAMAAABk")], []),
         ([("HTTP2-Settings", "AAMAAABk")], []),
         ([("TE", "trailers")], [(b"te", b"trailers")]),
         ([("TE", "Trailers")], [(b"te", b"trailers")]),
@@ -303,6 +302,16 @@ async def test_host_becomes_authority(http2, url, headers, authority):
 )
 async def test_connection_specific_fields_are_removed(http2, headers, sent):
     assert await fields_of(http2, headers) == sent
+
+
+async def test_upgrade_is_refused_and_nothing_is_sent(http2):
+    headers = {"Upgrade": "h2c", "Connection": "upgrade, http2-settings", "HTTP2-Settings": "AAMAAABk"}
+    recorder = http2.dispatch(Request("GET", URL, headers))
+    await recorder.end()
+    assert isinstance(recorder.error, LocalProtocolError)
+    assert "HTTP/2 has no upgrade" in str(recorder.error)
+    assert http2.protocol.in_flight == 0
+    await http2.still_works()
 
 
 async def test_close_asked_for_leaves_the_connection_to_others(http2):

@@ -13,8 +13,6 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, ClassVar
 
-from h2.config import H2Configuration
-from h2.connection import H2Connection
 from h2.errors import ErrorCodes
 from h2.events import (
     ConnectionTerminated,
@@ -29,8 +27,9 @@ from h2.events import (
     WindowUpdated,
 )
 from h2.settings import SettingCodes
-from hyperframe.frame import DataFrame, Frame, GoAwayFrame
+from hyperframe.frame import GoAwayFrame
 
+from tests.soak.h2_state import ServerH2
 from tests.soak.plans import NUMBER, Plan, Server, content
 
 if TYPE_CHECKING:
@@ -42,21 +41,6 @@ _LAST_ID = 2**31 - 1
 _DEFAULT_STREAMS = 100
 _DEFAULT_WINDOW = 65535
 _Pairs = list[tuple[bytes, bytes]]
-
-
-class _H2(H2Connection):
-    """h2 as the server, that takes an empty DATA frame while the window is below zero (RFC 9113 6.9.1)."""
-
-    def _receive_data_frame(self, frame: DataFrame) -> tuple[list[Frame], list[Event]]:
-        stream = self.streams.get(frame.stream_id)
-        missing = 0
-        if stream is not None and not frame.flow_controlled_length:
-            missing = max(0, -stream._inbound_window_manager.current_window_size)
-            stream._inbound_window_manager.current_window_size += missing
-        result = super()._receive_data_frame(frame)
-        if stream is not None:
-            stream._inbound_window_manager.current_window_size -= missing
-        return result
 
 
 class _Stream:
@@ -88,7 +72,7 @@ class ServerConnection(asyncio.Protocol):
 
     def __init__(self, server: SoakServer) -> None:
         self.server = server
-        self.h2 = _H2(H2Configuration(client_side=False, header_encoding=None))
+        self.h2 = ServerH2()
         self.streams: dict[int, _Stream] = {}
         self.draining = False
         self.pings = 0
@@ -98,8 +82,6 @@ class ServerConnection(asyncio.Protocol):
         self._starting: asyncio.Handle | None = None
         self._blocked = False  # the transport takes no more
         self._over = False
-        self._settings: list[tuple[SettingCodes, int]] = []  # that are to be sent
-        self._unacknowledged = True  # SETTINGS are on their way
         self._until_chaos = server.draw.randrange(10, 80)  # streams to be started
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -223,7 +205,7 @@ class ServerConnection(asyncio.Protocol):
             self._leave_out()
 
     def _settings_acknowledged(self, event: Event) -> None:
-        self._send_settings()
+        self.h2.change_next()
 
     def _terminated(self, event: Event) -> None:
         self._over = True  # the client's GOAWAY, after which h2 sends nothing more; the end of the connection follows
@@ -413,19 +395,5 @@ class ServerConnection(asyncio.Protocol):
     def _change(self, code: SettingCodes, values: Sequence[int], default: int) -> None:
         """Changes a setting for a while."""
         self.server.events[f"SETTINGS {code.name}"] += 1
-        self._set(code, self.server.draw.choice(values))
-        self._later(self.server.draw.choice((0, 5, 50, 200)), self._restore, code, default)
-
-    def _restore(self, code: SettingCodes, default: int) -> None:
-        self._set(code, default)
-
-    def _set(self, code: SettingCodes, value: int) -> None:
-        # One SETTINGS at a time: h2 takes the acknowledgement of one for that of all.
-        self._settings.append((code, value))
-        if not self._unacknowledged:
-            self._send_settings()
-
-    def _send_settings(self) -> None:
-        self._unacknowledged = bool(self._settings)
-        if self._settings:
-            self.h2.update_settings(dict([self._settings.pop(0)]))
+        self.h2.change(code, self.server.draw.choice(values))
+        self._later(self.server.draw.choice((0, 5, 50, 200)), self.h2.change, code, default)

@@ -139,6 +139,7 @@ def make_plans(seed: int, count: int) -> list[Plan]:
 def _plan(draw: random.Random, number: int) -> Plan:
     method = draw.choice(("GET", "GET", "HEAD", "PUT", "POST", "POST", "PATCH"))
     with_body = method in ("PUT", "POST", "PATCH")
+    body = _size(draw) if with_body else 0
     response = 0 if method == "HEAD" else _size(draw)
     midway = draw.randrange(response) if response else 0
     server = draw.choices(list(Server), (55, 15, 8, 5, 7, 10))[0]
@@ -146,9 +147,9 @@ def _plan(draw: random.Random, number: int) -> Plan:
     return Plan(
         number=number,
         method=method,
-        body=_size(draw) if with_body else 0,
+        body=body,
         body_kind=draw.choices(list(BodyKind), (5, 3, 2))[0] if with_body else BodyKind.BYTES,
-        chunk=draw.choice((100, 3000, 16384, 65536, 200_000)),
+        chunk=max(draw.choice((100, 3000, 16384, 65536, 200_000)), body // 40),
         response=response,
         server=server,
         client=client,
