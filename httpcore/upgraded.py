@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import ssl
 import warnings
-from typing import cast
 
 from httpcore.body import BodyQueue
 from httpcore.exceptions import ConnectError, HTTPCoreError, ReadError, ResponseClosed, WriteError
@@ -233,15 +232,14 @@ class UpgradedStream:
             inner = await self._loop.start_tls(outer, handshake, ssl_context, server_hostname=server_hostname)
         except asyncio.CancelledError:
             outer.abort()
-            handshake.connection_lost(None)
+            self._loop.call_soon(handshake.connection_lost, None)
             raise
         except (OSError, HTTPCoreError) as exc:  # of a socket, or of a stream of HTTP/2
-            outer.abort()
-            handshake.connection_lost(exc)
+            self._loop.call_soon(handshake.connection_lost, exc)
             raise ConnectError(describe_tls_error(exc)) from exc
         assert inner is not None
         inner.set_protocol(receiver.owner)
-        receiver.transport = cast("asyncio.Transport", inner)  # uvloop's do not derive from it
+        receiver.transport = inner
         if not outer.is_reading():  # much came together with the handshake's end, before this task could go on
             receiver.transport.pause_reading()
             outer.resume_reading()

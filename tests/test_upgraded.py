@@ -25,6 +25,7 @@ from httpcore import (
 )
 from httpcore.headers import Headers
 from httpcore.testing import MemoryConnector, MemoryTransport, ScriptedPeer, memory_link
+from tests.clock import until
 from tests.conftest import TLSFiles
 from tests.h11_server import listening
 from tests.testing.links import Recorder
@@ -669,6 +670,32 @@ async def test_handshake_that_fails_inside_of_a_tunnel_ends_it(tls: TLSFiles, wh
         assert isinstance(caught.value.__cause__, ssl.SSLCertVerificationError)
 
     await through(Tunnel(tls.server_context), use)
+
+
+@pytest.mark.parametrize("how", ["reset", "end", "cancel"])
+async def test_connection_that_is_lost_in_the_handshake_is_given_up(tls: TLSFiles, how: str) -> None:
+    """asyncio tells the protocol nothing of it."""
+    peer = ScriptedPeer(close_on_eof=True)
+    async with listening(lambda: peer) as listener, ConnectionPool() as pool:
+        asking = asyncio.ensure_future(pool.request("CONNECT", listener.url(), target="example.org:443", stream=True))
+        await until(lambda: peer.connected)
+        await peer.receive_until(b"\r\n\r\n")
+        peer.send(ANSWERS["CONNECT"])
+        stream = (await asking).upgraded
+        assert stream is not None
+        starting = asyncio.ensure_future(stream.start_tls(tls.client_context, server_hostname="example.org"))
+        assert await peer.receive(1) == b"\x16"
+        if how == "cancel":
+            starting.cancel()
+        elif how == "reset":
+            peer.abort()
+        else:
+            peer.close()
+        with pytest.raises(asyncio.CancelledError if how == "cancel" else ConnectError):
+            await starting
+        await stream.wait_closed()
+        assert pool.num_connections == 0
+        await peer.closed()
 
 
 async def test_bytes_before_tls_are_refused(tls: TLSFiles) -> None:

@@ -141,8 +141,9 @@ class HTTP11Protocol(HTTPProtocol, Carrier):
         if without_body:
             self._end_request(exchange, Headers())
         elif request.expects_continue:
-            exchange.await_continue()
+            # First the timer: the handler, who is told to pause, may end the exchange.
             self._continue_handle = self.loop.call_later(exchange.timeout.continue_timeout, self._continue)
+            exchange.await_continue()
         elif not request.peeks:
             self._send_body(exchange)
 

@@ -84,10 +84,11 @@ class SendQueue:
                     self._stall(stream, connection=shut)
                     if shut:
                         break
-                    del ready[stream]
+                    ready.pop(stream, None)  # it is gone if a trace hook has ended the exchange, ...
                     continue
                 if stream.stalled:
                     self._unstall(stream)
+                    continue  # ... and may have no turn any more
                 ready.move_to_end(stream)
                 self._frames += 1
                 size = stream.send_some(min(window, h2.max_outbound_frame_size, _MAX_FRAME_SIZE))

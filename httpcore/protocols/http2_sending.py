@@ -16,7 +16,7 @@ from h2.errors import ErrorCodes
 
 from httpcore.config import HTTP2Config
 from httpcore.exceptions import LocalProtocolError
-from httpcore.headers import Headers
+from httpcore.headers import Headers, check_trailers
 from httpcore.protocols.carrier import Carrier
 from httpcore.protocols.deadlines import Deadlines
 from httpcore.protocols.exchange import HTTPExchange
@@ -135,8 +135,9 @@ class SendingHalf(Carrier, ABC):
             exchange.body_sent()
             self._await_progress()
         elif request.expects_continue:
-            exchange.await_continue()
+            # First the timer: the handler, who is told to pause, may end the exchange.
             self._continue_handle = self._connection.loop.call_later(exchange.timeout.continue_timeout, self._continue)
+            exchange.await_continue()
         else:
             self._send_body()
 
@@ -149,12 +150,14 @@ class SendingHalf(Carrier, ABC):
             self.exchange.start_pump()
             self._progress()
         elif request.content:
-            self._end = Headers(request.trailers)  # first, so that the last frame says that it is
+            self._end = check_trailers(request.trailers)  # first, so that the last frame says that it is
             self.write_body(self.exchange, request.content)
         else:
-            self.end_body(self.exchange, Headers(request.trailers))
+            self.end_body(self.exchange, check_trailers(request.trailers))
 
     def write_body(self, exchange: HTTPExchange, data: _Buffer) -> None:
+        if self.left:  # lost with its connection, of which the exchange has not heard yet
+            return
         if self.fields is None:  # the first chunk, for which the head was held back
             self._send_head()
         if self._to_send is not None:
@@ -164,12 +167,14 @@ class SendingHalf(Carrier, ABC):
         self.push(data)
 
     def end_body(self, exchange: HTTPExchange, trailers: Headers) -> None:
+        if self.left:
+            return
         if self.fields is None:
             if exchange.request.peeks and not trailers:  # the stream was empty: there is no body
                 self._send_head(without_body=True)
                 return
             self._send_head()
-        if self._to_send and not self.left:
+        if self._to_send:
             raise LocalProtocolError(f"the body is {self._to_send} bytes shorter than its content-length")
         self._end = trailers
         self._progress()

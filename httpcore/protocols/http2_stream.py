@@ -348,6 +348,8 @@ class HTTP2Stream(SendingHalf):
             self._await_taking(seconds)
             return
         self._connection.liveness.timed_out(seconds)
+        if not self.stream_id:  # nothing will be reset, which would ask the server as well
+            self._connection.liveness.ask()
         self.exchange.fail(WriteTimeout(f"the server took none of the request for {seconds} seconds"))
 
     def _await_progress(self) -> None:

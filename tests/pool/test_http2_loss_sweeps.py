@@ -31,7 +31,7 @@ from tests.pool.multiplexing import HTTP2Server
 from tests.pool.peers import RecordingHandler
 from tests.protocols.http2_wire import END_STREAM, FIRST, OK, answer, data, goaway, head
 
-GOES_ON = PoolLimits(hard_limit=1)
+ONE_CONNECTION = PoolLimits(hard_limit=1)
 
 
 class SlowHandler(RecordingHandler):
@@ -231,7 +231,7 @@ async def test_a_connection_lost_after_any_byte_answers_or_fails_or_sends_again_
     first = b"" if warm else FIRST
     outcomes: dict[int, str] = {}
     for count in range(len(first) + len(b"".join(transcript(1))) + 1):
-        losses = Losses(GOES_ON)
+        losses = Losses(ONE_CONNECTION)
         await losses.begin(warm=warm)
         frames = transcript(losses.first_id)
         losses.peers[0].send((first + b"".join(frames))[:count])
@@ -253,10 +253,10 @@ async def test_a_connection_lost_after_any_byte_answers_or_fails_or_sends_again_
 
 @pytest.mark.parametrize("room", [False, True], ids=["one connection", "room for another"])
 async def test_goaway_between_any_frames_sends_again_what_is_above_whatever_its_method(room: bool) -> None:
-    seen = set()
+    seen: set[str] = set()
     for last_index in range(-1, len(KINDS) + 1):
         for cut in range(len(transcript(1)) + 1):
-            losses = Losses(None if room else GOES_ON)
+            losses = Losses(None if room else ONE_CONNECTION)
             await losses.begin(warm=True)
             last_id = 2**31 - 1 if last_index == len(KINDS) else losses.first_id + 2 * last_index
             frames = transcript(losses.first_id)
@@ -329,7 +329,7 @@ async def ask_refusing(
         ("/one-shot", "POST", body()),
     ):
         handlers[path] = RecordingHandler()
-        pool.dispatch(Request(method, "http://a" + path, body=content), handlers[path])  # type: ignore[arg-type]
+        pool.dispatch(Request(method, "http://a" + path, body=content), handlers[path])
     for handler in handlers.values():
         await handler.until_ended()
     check_books(pool)
@@ -344,7 +344,7 @@ async def ask_refusing(
 PATHS = ["/get", "/post", "/put", "/streamed", "/one-shot"]
 
 
-@pytest.mark.parametrize("limits", [None, GOES_ON], ids=["unlimited", "one connection"])
+@pytest.mark.parametrize("limits", [None, ONE_CONNECTION], ids=["unlimited", "one connection"])
 @pytest.mark.parametrize("refused", [*([path] for path in PATHS), PATHS, PATHS[:4]], ids=" ".join)
 async def test_requests_that_are_refused_once_are_sent_again(refused: list[str], limits: PoolLimits | None) -> None:
     arrivals: Counter[str] = Counter()
@@ -359,7 +359,7 @@ async def test_requests_that_are_refused_once_are_sent_again(refused: list[str],
             assert arrivals[path] == 1 + (path in refused)
 
 
-@pytest.mark.parametrize("limits", [None, GOES_ON], ids=["unlimited", "one connection"])
+@pytest.mark.parametrize("limits", [None, ONE_CONNECTION], ids=["unlimited", "one connection"])
 @pytest.mark.parametrize("refused", [*([path] for path in PATHS[:4]), PATHS], ids=" ".join)
 async def test_requests_that_are_refused_always_fail_in_the_end(refused: list[str], limits: PoolLimits | None) -> None:
     arrivals: Counter[str] = Counter()

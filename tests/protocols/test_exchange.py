@@ -147,8 +147,8 @@ class TestTrace:
             events.SlotAssigned(1000.0, number, False),
             events.HeadSent(1000.0, number),
             events.BodySent(1001.0, number),
-            events.InformationalReceived(1002.0, 103),
-            events.HeadReceived(1003.0, 200, 1002.0),
+            events.InformationalReceived(1002.0, 103, number),
+            events.HeadReceived(1003.0, 200, 1002.0, number),
             events.ConnectionReleased(1003.0, number),
             events.ResponseComplete(1003.0, number),
         ]

@@ -87,7 +87,7 @@ def check_failed(recorder: Recorder, error_types: type[HTTPCoreError]) -> None:
 @pytest.mark.parametrize("reset", [False, True], ids=["end", "reset"])
 async def test_connection_that_ends_after_any_byte_ends_each_exchange_as_it_stood(clock, reset):
     sent = b"".join(TRANSCRIPT)
-    assert stood(len(sent)) == ({ANSWERED, HALF, SLOW, EARLY}, {ANSWERED, SLOW}, BODIES)
+    assert stood(len(sent)) == Stood(frozenset({ANSWERED, HALF, SLOW, EARLY}), frozenset({ANSWERED, SLOW}), BODIES)
     for count in range(len(sent) + 1):
         async with wire_client(b"") as client:
             recorders = await ask_all(client)

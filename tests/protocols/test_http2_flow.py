@@ -384,13 +384,18 @@ def test_whoever_reads_gets_its_content_whatever_the_others_do(
 ) -> None:
     async def live() -> None:
         world = Downloads(config)
-        await world.client.peer.receive_settings_ack()
-        for step, number in steps:
-            await step(world, number)
-        for number in range(len(world.all)):
-            await world.resume(number)
-        await world.check(0)
-        world.client.recorders.clear()  # they do not write everything down
-        await world.client.finish()
+        try:
+            await world.client.peer.receive_settings_ack()
+            for step, number in steps:
+                await step(world, number)
+            for number in range(len(world.all)):
+                await world.resume(number)
+            await world.check(0)
+            world.client.recorders.clear()  # they do not write everything down
+            await world.client.finish()
+        finally:
+            world.client.transport.abort()
+            world.client.peer_transport.abort()
+            await turns()
 
     asyncio.run(live())

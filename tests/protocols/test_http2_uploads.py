@@ -4,92 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import tracemalloc
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 import pytest
 from h2.errors import ErrorCodes
 from h2.settings import SettingCodes
-from hyperframe.frame import DataFrame
 
-from httpcore.config import TimeoutConfig
-from httpcore.exceptions import WriteTimeout
 from httpcore.protocols import HTTP2Protocol
-from httpcore.request import PUSHED, BodyTypes, Request
+from httpcore.request import PUSHED
 from httpcore.testing import HTTP2Peer
-from tests.clock import turns, until
+from tests.clock import until
 from tests.protocols.http2_downloads import KIB, MIB, content
-from tests.protocols.http2_script import HTTP2Client, shape
-from tests.protocols.recording import NO_TIMEOUT, URL, Recorder
-
-WINDOW = 65535  # bytes: what every window is at the beginning
-FRAME = 16384  # bytes: the largest frame, unless the server says otherwise
-PATIENCE = TimeoutConfig(write_timeout=5.0)
-
-
-def post(body: BodyTypes, **options) -> Request:
-    return Request("POST", URL, body=body, **options)
-
-
-def pieces(body: bytes, size: int = 10_000) -> Callable[[], AsyncIterator[bytes]]:
-    async def generate() -> AsyncIterator[bytes]:
-        for start in range(0, len(body), size):
-            yield body[start : start + size]
-
-    return generate
-
-
-def data_frames(peer: HTTP2Peer, stream_id: int | None = None) -> list[DataFrame]:
-    frames = [frame for frame in peer.frames if isinstance(frame, DataFrame)]
-    return [frame for frame in frames if stream_id in (None, frame.stream_id)]
-
-
-def received(peer: HTTP2Peer, stream_id: int) -> int:
-    return sum(len(frame.data) for frame in data_frames(peer, stream_id))
-
-
-def push(recorder: Recorder, body: bytes, size: int = 10_000) -> None:
-    """Lets a recorder push `body` whenever it may."""
-    rest = memoryview(body)
-
-    def go_on() -> None:
-        nonlocal rest
-        while not recorder.writing_paused and rest:
-            piece, rest = rest[:size], rest[size:]
-            recorder.exchange.write(piece)
-        if not rest and not recorder.writing_paused:
-            recorder.reactions.clear()
-            recorder.exchange.write_eof()
-
-    recorder.on("started", go_on)
-    recorder.on("resume_writing", go_on)
-
-
-def upload(client: HTTP2Client, body: bytes, kind: str, timeout: TimeoutConfig = NO_TIMEOUT) -> Recorder:
-    """Sends a request with a body of that kind."""
-    recorder = Recorder()
-    if kind == "pushed":
-        push(recorder, body)
-    given: BodyTypes = {"bytes": body, "stream": pieces(body), "pushed": PUSHED}[kind]
-    return client.dispatch(post(given), recorder, timeout=timeout)
-
-
-async def answer(client: HTTP2Client, *recorders: Recorder) -> None:
-    for recorder in recorders:
-        assert recorder.exchange.stream_id is not None
-        client.peer.respond(recorder.exchange.stream_id)
-        await recorder.end()
-        assert recorder.names[-1] == "complete"
+from tests.protocols.http2_script import shape
+from tests.protocols.http2_uploads import (
+    FRAME,
+    WINDOW,
+    answer,
+    data_frames,
+    pieces,
+    post,
+    received,
+    thrifty,
+    upload,
+)
+from tests.protocols.recording import NO_TIMEOUT, Recorder
 
 
 @pytest.fixture(params=["bytes", "stream", "pushed"])
 def kind(request: pytest.FixtureRequest) -> str:
     """How the body is given."""
     return request.param  # type: ignore[no-any-return]
-
-
-def thrifty(*settings: tuple[SettingCodes, int]) -> HTTP2Peer:
-    """Returns a peer that gives no credit by itself."""
-    return HTTP2Peer({SettingCodes.MAX_CONCURRENT_STREAMS: 100, **dict(settings)}, auto_credit=False)
 
 
 # Windows
@@ -296,134 +240,6 @@ async def test_upload_that_is_abandoned_while_it_waits_leaves_the_window_to_othe
     client.peer.credit(50)
     assert await client.peer.receive_body(3) == content(50)
     await answer(client, other)
-
-
-# Deadlines
-
-
-@pytest.mark.parametrize("shut", ["stream", "connection"])
-async def test_window_that_stays_shut_is_a_write_timeout_of_its_stream(connect_http2, clock, kind, shut):
-    size = 0 if shut == "stream" else MIB
-    client = await connect_http2(thrifty((SettingCodes.INITIAL_WINDOW_SIZE, size)))
-    recorder = upload(client, content(WINDOW + 1000), kind, PATIENCE)
-    await recorder.end()
-    assert type(recorder.error) is WriteTimeout
-    assert recorder.error.request_sent
-    assert clock.now == 1005.0
-    assert await client.peer.receive_reset(1) is ErrorCodes.CANCEL
-    assert "END" not in " ".join(shape(client.peer))
-    await client.settle()  # it takes no request until it has shown a sign of life
-    await client.still_works()
-
-
-@pytest.mark.parametrize("opened", ["stream", "connection"])
-async def test_every_byte_that_is_taken_restarts_the_write_timeout(connect_http2, clock, kind, opened):
-    size = 0 if opened == "stream" else MIB
-    client = await connect_http2(thrifty((SettingCodes.INITIAL_WINDOW_SIZE, size)))
-    recorder = upload(client, content(WINDOW + 5 if opened == "connection" else 5), kind, PATIENCE)
-    await client.settle()
-    for _ in range(5):
-        await asyncio.sleep(4.0)
-        client.peer.credit(1, 1 if opened == "stream" else 0)
-        await client.settle()
-    assert clock.now == 1020.0
-    await client.peer.receive_body(1)
-    await answer(client, recorder)
-
-
-async def test_write_timeout_does_not_run_while_there_is_nothing_to_send(connect_http2, clock):
-    client = await connect_http2()
-    recorder = client.dispatch(post(PUSHED), timeout=PATIENCE)
-    recorder.exchange.write(b"a")
-    await asyncio.sleep(60.0)
-    recorder.exchange.write(b"b")
-    recorder.exchange.write_eof()
-    assert await client.peer.receive_body(1) == b"ab"
-    await answer(client, recorder)
-
-
-async def test_write_timeout_of_one_leaves_the_others_alone(connect_http2, clock):
-    client = await connect_http2(thrifty((SettingCodes.INITIAL_WINDOW_SIZE, 100)))
-    stuck = upload(client, content(200), "bytes", PATIENCE)
-    patient = upload(client, content(200), "bytes")
-    await stuck.end()
-    assert type(stuck.error) is WriteTimeout
-    client.peer.credit(100, 3)
-    assert await client.peer.receive_body(3) == content(200)
-    await answer(client, patient)
-
-
-async def test_who_waits_for_a_turn_among_many_has_no_write_timeout(connect_http2, clock):
-    """The server takes a frame each second: forty uploads have a turn each forty seconds, and none of them is stuck."""
-    client = await connect_http2(thrifty())
-    blocker = upload(client, content(WINDOW), "bytes")
-    uploads = [upload(client, content(2 * FRAME), "bytes", PATIENCE) for _ in range(40)]
-    await client.settle()
-    for _ in range(80):
-        await asyncio.sleep(1.0)
-        client.peer.credit(FRAME)
-        await client.settle()
-    for recorder in uploads:
-        assert recorder.error is None
-        assert recorder.exchange.stream_id is not None
-        assert await client.peer.receive_body(recorder.exchange.stream_id) == content(2 * FRAME)
-    await answer(client, blocker, *uploads)
-
-
-# The transport
-
-
-async def test_upload_stops_with_the_transport_and_goes_on_with_it(connect_http2, kind):
-    client = await connect_http2(
-        HTTP2Peer({SettingCodes.INITIAL_WINDOW_SIZE: 2**31 - 1}, auto_credit=False), capacity=1000
-    )
-    client.peer.credit(2**31 - 1 - WINDOW)
-    await client.settle()
-    client.peer_transport.pause_reading()
-    recorder = upload(client, content(MIB), kind)
-    other = upload(client, content(50_000), kind)
-    await turns()
-    high = client.transport.get_write_buffer_limits()[1]
-    assert high < client.transport.get_write_buffer_size() < high + 70_000
-    client.peer_transport.resume_reading()
-    assert await client.peer.receive_body(1) == content(MIB)
-    assert await client.peer.receive_body(3) == content(50_000)
-    await answer(client, recorder, other)
-
-
-async def test_transport_that_takes_nothing_is_a_write_timeout(connect_http2, clock, kind):
-    client = await connect_http2(thrifty((SettingCodes.INITIAL_WINDOW_SIZE, MIB)), capacity=1000)
-    client.peer.credit(MIB)
-    await client.settle()
-    client.peer_transport.pause_reading()
-    recorder = upload(client, content(MIB), kind, PATIENCE)
-    await recorder.end()
-    assert type(recorder.error) is WriteTimeout
-    assert clock.now == 1005.0
-    client.peer_transport.resume_reading()
-    assert await client.peer.receive_reset(1) is ErrorCodes.CANCEL
-    assert received(client.peer, 1) < 200_000
-    await client.settle()
-    await client.still_works()
-
-
-async def test_transport_that_takes_little_is_no_write_timeout(connect_http2, clock, kind):
-    """Between the marks of the transport's buffer lies more than a slow server takes within a write timeout."""
-    client = await connect_http2(thrifty((SettingCodes.INITIAL_WINDOW_SIZE, MIB)), capacity=1000)
-    client.peer.credit(MIB)
-    await client.settle()
-    client.peer_transport.pause_reading()
-    recorders = [upload(client, content(150_000), kind, PATIENCE) for _ in range(2)]
-    for _ in range(20):
-        await asyncio.sleep(3.0)
-        client.peer_transport.resume_reading()
-        await asyncio.sleep(0)
-        client.peer_transport.pause_reading()
-    assert [recorder.error for recorder in recorders] == [None, None]
-    client.peer_transport.resume_reading()
-    for stream_id in (1, 3):
-        assert await client.peer.receive_body(stream_id) == content(150_000)
-    await answer(client, *recorders)
 
 
 # Who gives the body
