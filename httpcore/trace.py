@@ -51,7 +51,7 @@ class TraceEvent:
 
 @dataclass(frozen=True, slots=True)
 class SlotWaitStarted(TraceEvent):
-    """No idle connection was there; `limited` says whether a limit forbids to make one now."""
+    """No connection could take the exchange; `limited` says whether a limit forbids to make one now."""
 
     name: ClassVar[str] = "slot.wait_started"
     limited: bool
@@ -128,7 +128,7 @@ class BodySent(TraceEvent):
 
 @dataclass(frozen=True, slots=True)
 class RequestReplayed(TraceEvent):
-    """A reused connection died before it answered; the request is sent again on a new one."""
+    """A reused connection died before it answered, or the server did nothing with the request: it is sent again."""
 
     name: ClassVar[str] = "request.replayed"
     error: BaseException

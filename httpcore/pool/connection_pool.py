@@ -31,8 +31,8 @@ class ConnectionPool(Dispatcher):
 
     `await close()`, or the end of `async with`, takes no new requests, fails the waiting ones with `PoolClosed`, and
     closes idle connections. A response that is being read may be read to its end, and its connection closes with it;
-    `close(force=True)` aborts those too. A pool that is dropped with connections open closes in the first way, with a
-    `ResourceWarning`.
+    `close(force=True)` aborts those too, but for what has come already and only waits to be read. A pool that is
+    dropped with connections open closes in the first way, with a `ResourceWarning`.
 
     Args:
         ssl: an `SSLConfig` or an `ssl.SSLContext`; `None` verifies against certifi's authorities.

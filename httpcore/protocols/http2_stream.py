@@ -226,6 +226,8 @@ class HTTP2Stream(SendingHalf):
     def _deliver_held(self) -> None:
         self._delivery = None
         held = self._held
+        if not held:  # whoever paused and resumed in the middle of the last delivery has had it all, and the end
+            return
         try:
             while held and not self._paused:
                 piece = bytes(memoryview(held)[:_PIECE])

@@ -60,8 +60,8 @@ def upload(client: HTTP2Client, body: bytes, kind: str, timeout: TimeoutConfig =
     recorder = Recorder()
     if kind == "pushed":
         push(recorder, body)
-    given: BodyTypes = {"bytes": body, "stream": pieces(body), "pushed": PUSHED}[kind]
-    return client.dispatch(post(given), recorder, timeout=timeout)
+    bodies: dict[str, BodyTypes] = {"bytes": body, "stream": pieces(body), "pushed": PUSHED}
+    return client.dispatch(post(bodies[kind]), recorder, timeout=timeout)
 
 
 async def answer(client: HTTP2Client, *recorders: Recorder) -> None:

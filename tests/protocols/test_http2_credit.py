@@ -246,7 +246,7 @@ def recorder_pauses(recorder: Recorder):
     return lambda: recorder.exchange.pause_reading()
 
 
-async def test_late_content_of_more_streams_than_are_remembered_is_credited(connect_http2):
+async def test_late_content_of_over_1000_streams_at_once_is_credited(connect_http2):
     client = await connect_http2(HTTP2Peer({}), config=FIXED)  # a server without a limit of streams
     recorders = [(await client.ask())[0] for _ in range(1200)]
     for recorder in recorders:

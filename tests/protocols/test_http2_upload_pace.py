@@ -178,7 +178,7 @@ class Uploads:
     """A client that sends bodies, and a server that gives credit as it likes."""
 
     def __init__(self, capacity: int) -> None:
-        self.client = HTTP2Client(thrifty((SettingCodes.INITIAL_WINDOW_SIZE, 20_000)), capacity=capacity)
+        self.client = HTTP2Client(thrifty((SettingCodes.INITIAL_WINDOW_SIZE, 1000)), capacity=capacity)
         self.all: list[tuple[Recorder, bytes]] = []
         self.answered: set[int] = set()
 
@@ -259,7 +259,7 @@ STEPS = [
 
 @pytest.mark.parametrize("capacity", [500, 64 * KIB])
 @settings(max_examples=150, deadline=None, derandomize=True, database=None)
-@given(steps=st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 300)), min_size=5, max_size=60))
+@given(steps=st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 300)), min_size=20, max_size=60))
 def test_whatever_the_windows_have_room_for_is_sent_whatever_happens(
     capacity: int, steps: list[tuple[Callable[[Uploads, int], Awaitable[None]], int]]
 ) -> None:
