@@ -103,6 +103,7 @@ class Deadlines(Generic[_ItemT]):
         """Takes all of them back, and the timers with them."""
         for group in self._groups.values():
             group.deadline.close()
+            group.items.clear()  # this may be called for one of them
         self._groups.clear()
 
     def _expire(self, group: _Group[_ItemT]) -> None:

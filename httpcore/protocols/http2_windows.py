@@ -6,7 +6,8 @@ Nobody's content can hold up another's. Let W be the sum of the windows of the s
 read, and Q the quantum, an eighth of the window at the beginning. The connection's window is kept at no less than
 W + 2 * Q. What is missing from it at any moment are bytes that wait to be read, bytes that were read and are still to
 be credited (less than Q), and bytes of streams that were reset and are still to be credited (less than Q). So at least
-W minus what waits is there, and the streams together may send no more than that.
+W minus what waits is there, and the streams together may send no more than that. (As far as 2**31 - 1 allows: over a
+hundred streams would have to have grown to 16 MiB, and to wait.)
 """
 
 from __future__ import annotations
