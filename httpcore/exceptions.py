@@ -35,6 +35,7 @@ __all__ = [
     "UnsupportedProtocol",
     "WriteError",
     "WriteTimeout",
+    "copy_error",
     "quote_peer_text",
 ]
 
@@ -193,3 +194,11 @@ def quote_peer_text(text: bytes | str) -> str:
         text = bytes(text[: _MAX_QUOTED + 1]).decode("ascii", "backslashreplace")
     quoted = ascii(text[:_MAX_QUOTED])
     return quoted + "..." if len(text) > _MAX_QUOTED else quoted
+
+
+def copy_error(error: HTTPCoreError) -> HTTPCoreError:
+    """Returns an error that says the same, for another exchange: each says what its own was doing."""
+    copy = type(error).__new__(type(error), *error.args)
+    copy.__dict__.update(error.__dict__)
+    copy.__cause__ = error.__cause__
+    return copy

@@ -24,7 +24,7 @@ from httpcore.protocols.base import HTTPProtocol
 from httpcore.protocols.exchange import HTTPExchange
 from httpcore.trace import TraceHook
 
-__all__ = ["Dial", "Dials", "copy_error"]
+__all__ = ["Dial", "Dials"]
 
 Dial: TypeAlias = Callable[[Route, float | None, TraceHook | None], Awaitable[HTTPProtocol]]
 """Makes the connection of a route within so many seconds; see `connector.dial`."""
@@ -163,11 +163,3 @@ class Dials:
         slot.task = None
         self.count -= 1
         slot.lane.connecting -= slot.cause is not None
-
-
-def copy_error(error: HTTPCoreError) -> HTTPCoreError:
-    """Returns an error that says the same, for another exchange that hears of the same dial."""
-    copy = type(error).__new__(type(error), *error.args)
-    copy.__dict__.update(error.__dict__)
-    copy.__cause__ = error.__cause__
-    return copy

@@ -25,8 +25,8 @@ import os
 import random
 
 from httpcore.config import PoolLimits
-from httpcore.exceptions import ConnectError, ConnectTimeout, HTTPCoreError, Phase, PoolClosed, PoolTimeout
-from httpcore.pool.dials import Dial, Dials, copy_error
+from httpcore.exceptions import ConnectError, ConnectTimeout, HTTPCoreError, Phase, PoolClosed, PoolTimeout, copy_error
+from httpcore.pool.dials import Dial, Dials
 from httpcore.pool.idle import IdleSlots
 from httpcore.pool.lifeline import Lifeline
 from httpcore.pool.retries import may_replay

@@ -30,7 +30,6 @@ from httpcore.request import Request
 
 __all__ = ["H11Codec"]
 
-_END_OF_MESSAGE = EndOfMessage(Headers())
 
 # Framing that a chunk may cost before it counts as overhead: its size line and the line ends around it come to less
 # than 16 bytes, and an extension as long as twice the content is odd but harmless.
@@ -258,7 +257,9 @@ class H11Codec:
     def _end(self, leftover: int, trailers: Headers | None = None) -> list[CodecEvent]:
         self._mode = _Mode.DONE
         self._leftover = leftover > 0
-        return [EndOfMessage(trailers) if trailers else _END_OF_MESSAGE]
+        return [
+            EndOfMessage(Headers() if trailers is None else trailers)
+        ]  # a list of its own: whoever gets it may change it
 
     def _check_head(self, event: h11.Response | h11.InformationalResponse) -> None:
         # What came behind the head in the same piece is not part of it; it is measured only where it matters, as

@@ -11,12 +11,11 @@ be held for its reader. What happens to the connection after that does not conce
 from __future__ import annotations
 
 import asyncio
-import copy
 from collections.abc import Sequence
 
 from h2.errors import ErrorCodes
 
-from httpcore.exceptions import HTTPCoreError, ReadTimeout, RemoteProtocolError, WriteTimeout
+from httpcore.exceptions import HTTPCoreError, ReadTimeout, RemoteProtocolError, WriteTimeout, copy_error
 from httpcore.handlers import ResponseHead
 from httpcore.headers import Headers
 from httpcore.protocols.base import LARGE_READ_SIZE
@@ -36,8 +35,6 @@ __all__ = ["HTTP2Stream"]
 # transport may read as much: with less, a whole window would come to wait for one that keeps up with the server.
 _PIECE = 2 * LARGE_READ_SIZE
 _FIELD_OVERHEAD = 32  # bytes that a field counts for beyond its name and value: RFC 9113 6.5.2
-
-_NO_TRAILERS = Headers()
 
 
 class HTTP2Stream(SendingHalf):
@@ -115,12 +112,12 @@ class HTTP2Stream(SendingHalf):
         elif data:
             self._deliver(data)
 
-    def end_received(self, trailers: Headers = _NO_TRAILERS) -> None:
+    def end_received(self, trailers: Headers | None = None) -> None:
         """The server has ended the stream."""
         if self._remaining:
             text = f"the response is {self._remaining} bytes shorter than its content-length"
             raise StreamFault(ErrorCodes.PROTOCOL_ERROR, text)
-        self._remote_end = trailers
+        self._remote_end = Headers() if trailers is None else trailers
         if self._tunnel is None:
             if not self._local_end:  # nobody wants the rest of the request
                 self._reset(ErrorCodes.CANCEL)
@@ -261,8 +258,7 @@ class HTTP2Stream(SendingHalf):
 
     def abort(self, error: HTTPCoreError) -> None:
         """Ends now, with a copy of `error`: each says what its own exchange was doing."""
-        own = copy.copy(error)
-        own.__cause__ = error.__cause__
+        own = copy_error(error)
         self._cancel(ErrorCodes.CANCEL, own)
         self.exchange.fail(own)
 

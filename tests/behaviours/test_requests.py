@@ -26,6 +26,13 @@ async def test_get(http: httpcore.ConnectionPool, server: Server):
     assert response.trailers == []
 
 
+async def test_trailers_of_one_response_are_not_those_of_another(http: httpcore.ConnectionPool, server: Server):
+    first = await http.request("GET", server.url + "/hello")
+    first.trailers.append((b"mine", b"1"))
+    second = await http.request("GET", server.url + "/hello")
+    assert second.trailers == []
+
+
 async def test_method_target_and_fields_arrive_as_they_were_given(http: httpcore.ConnectionPool, server: Server):
     headers: list[tuple[str | bytes, str | bytes]] = [
         ("X-One", "1"),
