@@ -1,6 +1,7 @@
 """httpcore: a low-level asyncio HTTP client, built the way asyncio itself is built."""
 
 from httpcore.config import HTTP2Config, PoolLimits, SSLConfig, TimeoutConfig
+from httpcore.environment import proxies_from_environment
 from httpcore.exceptions import (
     BadResponse,
     ConnectError,
@@ -31,8 +32,17 @@ from httpcore.exceptions import (
 )
 from httpcore.handlers import ConnectionInfo, Exchange, ResponseHandler, ResponseHead, Timings
 from httpcore.headers import HOP_BY_HOP, Headers, without_hop_by_hop
+from httpcore.network import (
+    CachingResolver,
+    EgressCandidate,
+    NetworkConfig,
+    Resolution,
+    public_addresses_only,
+)
 from httpcore.pool import ClientConnection, ConnectionPool, Connector, TCPConnector
 from httpcore.protocols import HTTP2Protocol, HTTP11Protocol
+from httpcore.proxies import DIRECT, Proxy
+from httpcore.proxy_protocol import ProxyProtocol
 from httpcore.request import PUSHED, Request
 from httpcore.response import Response
 from httpcore.trace import TraceEvent
@@ -42,10 +52,12 @@ from httpcore.urls import URL, Origin
 __version__ = "0.1.0"
 
 __all__ = [
+    "DIRECT",
     "HOP_BY_HOP",
     "PUSHED",
     "URL",
     "BadResponse",
+    "CachingResolver",
     "ClientConnection",
     "ConnectError",
     "ConnectTimeout",
@@ -53,6 +65,7 @@ __all__ = [
     "ConnectionPool",
     "Connector",
     "DecodingError",
+    "EgressCandidate",
     "Exchange",
     "HTTP2Config",
     "HTTP2Protocol",
@@ -61,6 +74,7 @@ __all__ = [
     "Headers",
     "InvalidURL",
     "LocalProtocolError",
+    "NetworkConfig",
     "NetworkError",
     "Origin",
     "Phase",
@@ -68,11 +82,14 @@ __all__ = [
     "PoolLimits",
     "PoolTimeout",
     "ProtocolError",
+    "Proxy",
     "ProxyError",
+    "ProxyProtocol",
     "ReadError",
     "ReadTimeout",
     "RemoteProtocolError",
     "Request",
+    "Resolution",
     "Response",
     "ResponseClosed",
     "ResponseHandler",
@@ -93,5 +110,7 @@ __all__ = [
     "WriteError",
     "WriteTimeout",
     "__version__",
+    "proxies_from_environment",
+    "public_addresses_only",
     "without_hop_by_hop",
 ]

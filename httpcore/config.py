@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import ssl
-from dataclasses import dataclass
-from typing import Final, TypeAlias
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final, Literal, TypeAlias
+
+from httpcore.exceptions import InvalidURL, quote_peer_text
+from httpcore.pins import parse_pin
+from httpcore.urls import URL
 
 __all__ = ["HTTP2Config", "PoolLimits", "SSLConfig", "SSLTypes", "TimeoutConfig", "TimeoutTypes"]
 
@@ -33,6 +39,45 @@ def _is_cert(value: object) -> bool:
     )
 
 
+def _parse_server_hostname(name: object) -> str:
+    if not isinstance(name, str):
+        raise TypeError(f"server_hostname takes a str or None, not {type(name).__name__}")
+    shown = quote_peer_text(name)
+    if "%" not in name:  # which would begin a zone
+        try:
+            return str(ipaddress.ip_address(name))
+        except ValueError:
+            pass
+    # These would end the host in a URL, as which it is read next, or begin it anew.
+    if any(character in name for character in "/?#@:[]\\"):
+        raise ValueError(f"server_hostname is a name or an IP address and nothing more, not {shown}")
+    try:
+        host = URL(f"https://{name}/").host
+    except InvalidURL as exc:
+        raise ValueError(f"server_hostname is no host name: {exc}") from exc
+    if host.endswith("."):
+        raise ValueError(f"server_hostname ends in a dot: {shown}")
+    return host
+
+
+def _parse_pins(pins: object) -> tuple[str, ...]:
+    if isinstance(pins, (str, bytes)) or not isinstance(pins, Iterable):
+        raise TypeError(f"pins takes an iterable of str, not {type(pins).__name__}")
+    found = set()
+    for pin in pins:
+        if not isinstance(pin, str):
+            raise TypeError(f"a pin is a str, not {type(pin).__name__}")
+        found.add(parse_pin(pin))
+    return tuple(sorted(found))
+
+
+def _check_truststore() -> None:
+    try:
+        import truststore  # noqa: F401
+    except ImportError as exc:
+        raise ImportError("trust_store='system' needs truststore: pip install httpcore[system-certs]") from exc
+
+
 @dataclass(frozen=True)
 class SSLConfig:
     """How TLS connections are made and whom they trust.
@@ -46,15 +91,30 @@ class SSLConfig:
             of HTTP are offered: for HTTP/2 call `context.set_alpn_protocols(["h2", "http/1.1"])` beforehand. A
             context that offers h2 where HTTP/2 may not be spoken (`http2=False`, a request with an `upgrade` field)
             is a `ConnectError` if the server chooses it.
+        server_hostname: the name to ask for (SNI, RFC 6066 3) and to verify in the certificate, in place of the URL's
+            host; an IP address is verified, and never asked for. Stored in lower case, internationalised names as
+            A-labels. `None` is the URL's host.
+        pins: digests of public keys of which the server's own certificate must have one (RFC 7469 2.4):
+            `sha256/<base64>`, curl's `sha256//<base64>`, or the Base64 alone; any iterable of them is taken. They are
+            checked besides what `verify` asks for, also where that is nothing. Stored as a sorted tuple of
+            `sha256/<base64>`. Empty: every key will do.
+        trust_store: whose authorities `verify=True` trusts: `"certifi"`, or the operating system's (`"system"`), which
+            needs the extra `httpcore[system-certs]`.
 
     Raises:
-        TypeError: `cert` or `verify` has another type, or an `ssl.SSLContext` was given together with `cert`, which
-            would have to be loaded into it.
-        ValueError: `verify` is an empty path.
+        TypeError: an argument has another type, or an `ssl.SSLContext` was given together with `cert`, which would
+            have to be loaded into it.
+        ValueError: `verify` is an empty path; `server_hostname` is no host name, or ends in a dot, which names in
+            certificates never do; a pin is malformed; `trust_store` is something else, or `"system"` where `verify`
+            already says whom to trust.
+        ImportError: `trust_store="system"` without the extra.
     """
 
     cert: _Path | tuple[_Path, _Path] | tuple[_Path, _Path, str] | None = None
     verify: bool | _Path | ssl.SSLContext = True
+    server_hostname: str | None = field(default=None, kw_only=True)
+    pins: tuple[str, ...] = field(default=(), kw_only=True)
+    trust_store: Literal["certifi", "system"] = field(default="certifi", kw_only=True)
 
     def __post_init__(self) -> None:
         if not isinstance(self.verify, (bool, str, os.PathLike, ssl.SSLContext)):
@@ -65,12 +125,26 @@ class SSLConfig:
             raise TypeError("cert takes a path, or a tuple of certificate path, key path and password")
         if isinstance(self.verify, ssl.SSLContext) and self.cert is not None:
             raise TypeError("load the client certificate into the ssl.SSLContext that is given, instead of cert=")
+        if self.server_hostname is not None:
+            object.__setattr__(self, "server_hostname", _parse_server_hostname(self.server_hostname))
+        object.__setattr__(self, "pins", _parse_pins(self.pins))
+        if self.trust_store not in ("certifi", "system"):
+            raise ValueError(f"trust_store must be 'certifi' or 'system', not {self.trust_store!r}")
+        if self.trust_store == "system":
+            if self.verify is not True:
+                raise ValueError("trust_store='system' is for verify=True: otherwise verify says whom to trust")
+            _check_truststore()
 
     def __repr__(self) -> str:
         cert = self.cert
         if isinstance(cert, tuple) and len(cert) == 3:
             cert = (cert[0], cert[1], "[secret]")
-        return f"SSLConfig(cert={cert!r}, verify={self.verify!r})"
+        more = "".join(
+            f", {name}={getattr(self, name)!r}"
+            for name, default in (("server_hostname", None), ("pins", ()), ("trust_store", "certifi"))
+            if getattr(self, name) != default
+        )
+        return f"SSLConfig(cert={cert!r}, verify={self.verify!r}{more})"
 
     @classmethod
     def of(cls, value: SSLTypes) -> SSLConfig:

@@ -135,6 +135,7 @@ class ProxyError(HTTPCoreError):
         status_code: the proxy's status, `None` where it gave none.
         headers: the (name, value) pairs of its answer.
         body: the beginning of its answer's content.
+        reply_code: a SOCKS proxy's reply to the request to connect (RFC 1928 6), `None` where it gave none.
     """
 
     def __init__(
@@ -144,11 +145,13 @@ class ProxyError(HTTPCoreError):
         status_code: int | None = None,
         headers: list[tuple[bytes, bytes]] | None = None,
         body: bytes = b"",
+        reply_code: int | None = None,
     ) -> None:
         super().__init__(message)
         self.status_code = status_code
         self.headers = headers or []
         self.body = body
+        self.reply_code = reply_code
 
 
 class UnsupportedProtocol(HTTPCoreError, ValueError):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from httpcore.request import Request
     from httpcore.upgraded import UpgradedStream
 
-__all__ = ["ConnectionInfo", "Exchange", "ResponseHandler", "ResponseHead", "Timings"]
+__all__ = ["ConnectionInfo", "Exchange", "ResponseHandler", "ResponseHead", "TLSInfo", "Timings"]
 
 
 class ResponseHead(NamedTuple):
@@ -37,6 +37,27 @@ class ResponseHead(NamedTuple):
     raw_headers: list[tuple[bytes, bytes]]
 
 
+class TLSInfo(NamedTuple):
+    """What was negotiated on a connection with TLS.
+
+    Attributes:
+        version: e.g. `"TLSv1.3"`; `None` if the handshake never ended.
+        cipher: the cipher suite's name in OpenSSL's words; `None` likewise.
+        alpn_protocol: what the server chose, e.g. `"h2"` (RFC 7301); `None` if it chose nothing.
+        server_hostname: the name or address that was asked for and verified; `None` without one.
+        certificate: the server's own, in DER, whether it was verified or not; `None` if it sent none. Names and dates
+            of one that was verified: `ssl_object.getpeercert()`.
+        session_reused: whether an earlier session was resumed (RFC 8446 2.2), instead of beginning anew.
+    """
+
+    version: str | None
+    cipher: str | None
+    alpn_protocol: str | None
+    server_hostname: str | None
+    certificate: bytes | None
+    session_reused: bool
+
+
 class ConnectionInfo(NamedTuple):
     """What is known of the connection that carries an exchange.
 
@@ -51,6 +72,22 @@ class ConnectionInfo(NamedTuple):
     peer_address: tuple[str, int] | tuple[str, int, int, int] | str | None
     local_address: tuple[str, int] | tuple[str, int, int, int] | str | None
     ssl_object: ssl.SSLObject | None
+
+    @property
+    def tls(self) -> TLSInfo | None:
+        """What was negotiated, also after the connection ended; `None` without TLS."""
+        tls = self.ssl_object
+        if tls is None:
+            return None
+        cipher = tls.cipher()
+        return TLSInfo(
+            tls.version(),
+            None if cipher is None else cipher[0],
+            tls.selected_alpn_protocol(),
+            tls.server_hostname,
+            tls.getpeercert(binary_form=True),
+            bool(tls.session_reused),
+        )
 
 
 class Timings(NamedTuple):

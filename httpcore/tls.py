@@ -6,14 +6,20 @@ import asyncio
 import functools
 import os
 import ssl
+import sys
 import threading
+from collections.abc import Hashable
+from dataclasses import replace
 
 import certifi
 
 from httpcore.config import SSLConfig
 from httpcore.exceptions import ConnectError
+from httpcore.tls_sessions import ResumableObject, SessionCache
 
 __all__ = ["ContextCache", "create_context", "describe_tls_error"]
+
+_OWN_VERIFIERS = ("darwin", "win32")  # systems that verify by themselves, which truststore asks to do so
 
 _default_lock = threading.Lock()  # two loops in two threads may ask for the default context at once
 
@@ -51,7 +57,9 @@ def _default_context(alpn_protocols: tuple[str, ...]) -> ssl.SSLContext:
 
 def _build(config: SSLConfig, alpn_protocols: tuple[str, ...]) -> ssl.SSLContext:
     # create_default_context also honours SSLKEYLOGFILE, which a bare SSLContext does not.
-    if config.verify is True:
+    if config.trust_store == "system":
+        context = _system_context()
+    elif config.verify is True:
         context = ssl.create_default_context(cafile=certifi.where())
     elif config.verify is False:
         context = ssl.create_default_context()
@@ -69,32 +77,64 @@ def _build(config: SSLConfig, alpn_protocols: tuple[str, ...]) -> ssl.SSLContext
         # A password that is given is always used, and one that is missing must never be asked for on a terminal.
         password = parts[2] if len(parts) == 3 else ""
         context.load_cert_chain(parts[0], parts[1] if len(parts) > 1 else None, password=lambda: password)
+    if type(context) is ssl.SSLContext:
+        context.sslobject_class = ResumableObject
+    return context
+
+
+def _system_context() -> ssl.SSLContext:
+    # Where the authorities are a file that OpenSSL finds by itself, truststore would read it for each connection, and
+    # on the loop's thread: 18 ms each time.
+    if sys.platform not in _OWN_VERIFIERS and ssl.get_default_verify_paths().cafile is not None:
+        return ssl.create_default_context()
+    import truststore
+
+    context = truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    keylog = os.environ.get("SSLKEYLOGFILE")
+    if keylog and not sys.flags.ignore_environment:
+        context.keylog_filename = keylog
     return context
 
 
 class ContextCache:
-    """The contexts of one pool, each made once and off the loop's thread."""
+    """The contexts of one pool, each made once and off the loop's thread, and the sessions that can be resumed.
 
-    def __init__(self) -> None:
+    Args:
+        sessions: keeps them; `None` is a `SessionCache` as it is by default.
+    """
+
+    def __init__(self, sessions: SessionCache | None = None) -> None:
         self._contexts: dict[tuple[SSLConfig, tuple[str, ...]], ssl.SSLContext] = {}
         self._lock = threading.Lock()  # a hundred first requests at once must not make a hundred contexts
+        self._sessions = SessionCache() if sessions is None else sessions
 
-    async def load(self, config: SSLConfig, alpn_protocols: tuple[str, ...]) -> ssl.SSLContext:
+    async def load(self, config: SSLConfig, alpn_protocols: tuple[str, ...], where: Hashable = None) -> ssl.SSLContext:
         """Returns the context for `config` that offers `alpn_protocols`.
+
+        Args:
+            config: whom to trust, and as whom.
+            alpn_protocols: as for `create_context`.
+            where: the server, and the way there. What is returned then is for handshakes with that server alone: it
+                resumes the sessions of earlier ones, if they had an equal `config` and `alpn_protocols`. `None`
+                resumes none. A context that the caller brought, and one that the operating system verifies for, never
+                does: they are returned as they are.
 
         Raises:
             ConnectError: as for `create_context`.
         """
-        context = self._contexts.get((config, alpn_protocols))
+        # Names and pins are not the context's, and to make one takes long.
+        key = replace(config, server_hostname=None, pins=()), alpn_protocols
+        context = self._contexts.get(key)
         if context is None:
-            context = await asyncio.get_running_loop().run_in_executor(None, self._create, config, alpn_protocols)
-        return context
+            context = await asyncio.get_running_loop().run_in_executor(None, self._create, key)
+        if where is None or context.sslobject_class is not ResumableObject:
+            return context
+        return self._sessions.context((where, config, alpn_protocols), context)
 
-    def _create(self, config: SSLConfig, alpn_protocols: tuple[str, ...]) -> ssl.SSLContext:
-        key = config, alpn_protocols
+    def _create(self, key: tuple[SSLConfig, tuple[str, ...]]) -> ssl.SSLContext:
         with self._lock:
             if key not in self._contexts:
-                self._contexts[key] = create_context(config, alpn_protocols)
+                self._contexts[key] = create_context(*key)
             return self._contexts[key]
 
 

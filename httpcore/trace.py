@@ -35,6 +35,8 @@ __all__ = [
     "TLSEstablished",
     "TraceEvent",
     "TraceHook",
+    "TunnelEstablished",
+    "TunnelStarted",
     "WindowOpened",
     "WindowStalled",
     "emit",
@@ -98,6 +100,26 @@ class TLSEstablished(TraceEvent):
     name: ClassVar[str] = "connect.tls_established"
     version: str | None
     alpn_protocol: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class TunnelStarted(TraceEvent):
+    """The `proxy` is asked for a way to this host and port: by CONNECT, or as SOCKS has it."""
+
+    name: ClassVar[str] = "connect.tunnel_started"
+    proxy: str
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class TunnelEstablished(TraceEvent):
+    """The `proxy` has opened a way to this host and port."""
+
+    name: ClassVar[str] = "connect.tunnel_established"
+    proxy: str
+    host: str
+    port: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 import ssl
 import warnings
+from typing import cast
 
 from httpcore.body import BodyQueue
-from httpcore.exceptions import ConnectError, HTTPCoreError, ReadError, ResponseClosed, WriteError
-from httpcore.tls import describe_tls_error
+from httpcore.exceptions import ConnectError, ConnectTimeout, ReadError, ResponseClosed, WriteError
+from httpcore.start_tls import start_tls
 
-__all__ = ["UpgradedReceiver", "UpgradedStream"]
+__all__ = ["Relay", "UpgradedReceiver", "UpgradedStream"]
 
 
 class UpgradedReceiver:
@@ -91,6 +92,36 @@ class UpgradedReceiver:
     def _resume(self) -> None:
         if not self.lost:
             self.transport.resume_reading()
+
+
+class Relay(asyncio.Protocol):
+    """A protocol that does nothing but to hand everything on, where no HTTP protocol stands on a transport."""
+
+    receiver: UpgradedReceiver
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The transport is there."""
+        self.receiver = UpgradedReceiver(cast(asyncio.Transport, transport), self, b"")
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes came."""
+        self.receiver.data_received(data)
+
+    def eof_received(self) -> bool:
+        """The peer sends no more."""
+        return self.receiver.eof_received()
+
+    def pause_writing(self) -> None:
+        """The transport's buffer is full."""
+        self.receiver.pause_writing()
+
+    def resume_writing(self) -> None:
+        """It has room again."""
+        self.receiver.resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone."""
+        self.receiver.connection_lost(exc)
 
 
 class _Handshake(asyncio.Protocol):
@@ -219,7 +250,7 @@ class UpgradedStream:
         Raises:
             RuntimeError: bytes were received that nobody has read, which cannot belong to TLS; or a protocol is
                 attached, which has the transport without TLS.
-            ConnectError: the handshake failed, and the connection is gone; the cause is chained.
+            ConnectError, ConnectTimeout: the handshake failed, and the connection is gone; the cause is chained.
         """
         receiver = self._receiver
         if self._unread or receiver.queue.size:
@@ -229,20 +260,39 @@ class UpgradedStream:
         outer = receiver.transport
         handshake = _Handshake(receiver.owner)
         try:
-            inner = await self._loop.start_tls(outer, handshake, ssl_context, server_hostname=server_hostname)
+            inner = await start_tls(outer, handshake, ssl_context, server_hostname)
         except asyncio.CancelledError:
-            outer.abort()
             self._loop.call_soon(handshake.connection_lost, None)
             raise
-        except (OSError, HTTPCoreError) as exc:  # of a socket, or of a stream of HTTP/2
-            self._loop.call_soon(handshake.connection_lost, exc)
-            raise ConnectError(describe_tls_error(exc)) from exc
-        assert inner is not None
+        except (ConnectError, ConnectTimeout) as exc:
+            self._loop.call_soon(handshake.connection_lost, cast(Exception, exc.__cause__))
+            raise
         inner.set_protocol(receiver.owner)
         receiver.transport = inner
         if not outer.is_reading():  # much came together with the handshake's end, before this task could go on
             receiver.transport.pause_reading()
             outer.resume_reading()
+
+    def detach(self) -> tuple[asyncio.Transport, bytes]:
+        """Gives up the transport, and what came on it and was not read. HTTP, and this stream, forget them.
+
+        Nobody is told of what happens on the transport until the caller, who must not wait first, installs a protocol
+        of its own. In a pool the connection's place is free from now on.
+
+        Raises:
+            RuntimeError: a protocol is attached, which has the transport.
+            ReadError: the connection is gone, or the peer has ended its side.
+        """
+        receiver = self._receiver
+        if receiver.attached is not None:
+            raise RuntimeError("the upgraded stream has a protocol already")
+        if receiver.eof or receiver.lost or receiver.transport.is_closing():
+            self.abort()
+            raise ReadError("the connection was closed") from receiver.error
+        unread = self._unread + receiver.queue.take_all()
+        self._unread = b""
+        receiver.owner.connection_lost(None)
+        return receiver.transport, unread
 
     def __repr__(self) -> str:
         return f"<UpgradedStream to {self.get_extra_info('peername')}>"

@@ -14,7 +14,7 @@ import pytest
 import pytest_asyncio
 import trustme
 
-pytest_plugins = ["tests.servers", "tests.servers_h2"]
+pytest_plugins = ["tests.servers", "tests.servers_h2", "tests.servers_proxies"]
 
 
 def _left_behind(loop: asyncio.AbstractEventLoop) -> list[str]:

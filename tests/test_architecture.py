@@ -50,6 +50,7 @@ TRANSPORT_OWNERS = {
     "httpcore.protocols.base",
     "httpcore.protocols.flow",
     "httpcore.protocols.handshake",
+    "httpcore.start_tls",
     "httpcore.upgraded",  # flat, because the callback contract names it
 }
 TRANSPORT_CALLS = {

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import warnings
 from typing import Self
 
 from httpcore.body import DEFAULT_HIGH_WATER, DEFAULT_LOW_WATER
-from httpcore.config import HTTP2Config, SSLConfig, SSLTypes, TimeoutConfig, TimeoutTypes
+from httpcore.config import HTTP2Config, PoolLimits, SSLTypes, TimeoutConfig, TimeoutTypes
 from httpcore.exceptions import HTTPCoreError, LocalProtocolError, Phase, ResponseClosed
 from httpcore.handlers import ConnectionInfo
-from httpcore.pool.connector import Connector, TCPConnector, dial
+from httpcore.network import NetworkConfig
+from httpcore.pool.connector import Connector, Dialer, check_connector
 from httpcore.pool.dispatcher import DEFAULT_MAX_BODY_SIZE, Dispatcher
-from httpcore.pool.routes import NO_EXTENDED_CONNECT, NO_UPGRADE, Route
+from httpcore.pool.routes import NO_EXTENDED_CONNECT, NO_OPTIONS, NO_UPGRADE, Route, RouteOptions
+from httpcore.pool.slots import Slots
 from httpcore.protocols.base import DEFAULT_TIMEOUT, HTTPProtocol
 from httpcore.protocols.exchange import HTTPExchange
 from httpcore.protocols.handshake import Versions
 from httpcore.protocols.http2 import HTTP2Protocol
+from httpcore.proxies import ProxyChooser, ProxyOverride
+from httpcore.proxy_protocol import ProxyProtocol
 from httpcore.tls import ContextCache
 from httpcore.trace import TraceHook
 from httpcore.urls import URL, Origin, parse_url
@@ -35,13 +40,16 @@ class ClientConnection(Dispatcher):
         protocol: HTTPProtocol,
         origin: Origin,
         *,
+        options: RouteOptions = NO_OPTIONS,
         timeout: TimeoutTypes = None,
         trace: TraceHook | None = None,
         max_body_size: int | None = DEFAULT_MAX_BODY_SIZE,
         high_water: int = DEFAULT_HIGH_WATER,
         low_water: int = DEFAULT_LOW_WATER,
     ) -> None:
-        super().__init__(timeout, trace=trace, max_body_size=max_body_size, high_water=high_water, low_water=low_water)
+        super().__init__(
+            options, timeout, trace=trace, max_body_size=max_body_size, high_water=high_water, low_water=low_water
+        )
         self.origin = origin
         self._protocol = protocol
 
@@ -58,6 +66,9 @@ class ClientConnection(Dispatcher):
         max_body_size: int | None = DEFAULT_MAX_BODY_SIZE,
         high_water: int = DEFAULT_HIGH_WATER,
         low_water: int = DEFAULT_LOW_WATER,
+        proxy: ProxyOverride | ProxyChooser | None = None,
+        network: NetworkConfig | None = None,
+        proxy_protocol: ProxyProtocol | None = None,
         connector: Connector | None = None,
     ) -> Self:
         """Opens a connection to the origin of `url`, whose path does not matter.
@@ -69,27 +80,35 @@ class ClientConnection(Dispatcher):
                 the default for requests.
             http1, http2: as for `ConnectionPool`. What is to be upgraded needs `http2=False`.
             trace: a hook, for this call and for requests that have none of their own.
-            max_body_size, high_water, low_water: as for `ConnectionPool`.
-            connector: opens the connection; `None` is `TCPConnector()`.
+            max_body_size, high_water, low_water, proxy, network, proxy_protocol, connector: as for `ConnectionPool`. A
+                proxy that forwards requests cannot give what is to be upgraded: that needs a `Proxy` with `tunnel`.
 
         Raises:
             InvalidURL, UnsupportedProtocol: the URL.
-            ConnectError, ConnectTimeout: no connection was made.
+            ConnectError, ConnectTimeout, ProxyError: no connection was made.
             TypeError, ValueError: as for `ConnectionPool`.
         """
         origin = parse_url(url).origin
         versions = Versions.of(http1, http2)
-        route = Route.to(origin, SSLConfig.of(ssl), versions)
+        options = NO_OPTIONS.override(ssl, proxy, network, proxy_protocol)
+        check_connector(connector, options)
         seconds = TimeoutConfig.of(timeout, DEFAULT_TIMEOUT).connect_timeout
-        connector = TCPConnector() if connector is None else connector
+        parts = (connector, ContextCache(), versions)
+        # The connection to an HTTP/2 proxy carries the tunnel, and lives as long as that.
+        hops = Slots(asyncio.get_running_loop(), PoolLimits(), Dialer(*parts, None).dial, trace)
         try:
-            protocol = await dial(connector, ContextCache(), versions, route, seconds, trace)
-        except HTTPCoreError as exc:
-            exc.host, exc.port, exc.phase = origin.host, origin.port, Phase.CONNECTING
+            route = Route.to(origin, options, versions)
+            protocol = await Dialer(*parts, hops.submit).dial(route, seconds, trace)
+        except BaseException as exc:
+            hops.close(force=True)
+            if isinstance(exc, HTTPCoreError):
+                exc.host, exc.port, exc.phase = origin.host, origin.port, Phase.CONNECTING
             raise
+        hops.close(force=False)
         return cls(
             protocol,
             origin,
+            options=options,
             timeout=timeout,
             trace=trace,
             max_body_size=max_body_size,
@@ -117,8 +136,10 @@ class ClientConnection(Dispatcher):
         """Its number, addresses and TLS object."""
         return self._protocol.info
 
-    def _submit(self, exchange: HTTPExchange) -> None:
-        if exchange.request.url.origin != self.origin:
+    def _submit(self, exchange: HTTPExchange, options: RouteOptions) -> None:
+        if options is not self._options:
+            exchange.fail(LocalProtocolError("ssl, proxy, network and proxy_protocol are for connect()"))
+        elif exchange.request.url.origin != self.origin:
             exchange.fail(LocalProtocolError(f"the request is for another origin than {self.origin}"))
         elif exchange.request.upgrades and isinstance(self._protocol, HTTP2Protocol):
             exchange.fail(LocalProtocolError(NO_UPGRADE))

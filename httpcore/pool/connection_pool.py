@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import functools
 import os
 import warnings
 
 from httpcore.body import DEFAULT_HIGH_WATER, DEFAULT_LOW_WATER
-from httpcore.config import HTTP2Config, PoolLimits, SSLConfig, SSLTypes, TimeoutTypes
-from httpcore.exceptions import LocalProtocolError, PoolClosed
-from httpcore.pool.connector import Connector, TCPConnector, dial
+from httpcore.config import HTTP2Config, PoolLimits, SSLTypes, TimeoutTypes
+from httpcore.exceptions import HTTPCoreError, PoolClosed
+from httpcore.network import NetworkConfig
+from httpcore.pool.connector import Connector, Dialer, check_connector
 from httpcore.pool.dispatcher import DEFAULT_MAX_BODY_SIZE, Dispatcher
-from httpcore.pool.routes import Route
+from httpcore.pool.routes import NO_OPTIONS, Route, RouteOptions
 from httpcore.pool.slots import Slots
 from httpcore.protocols.exchange import HTTPExchange
 from httpcore.protocols.handshake import Versions
+from httpcore.proxies import ProxyChooser, ProxyOverride
+from httpcore.proxy_protocol import ProxyProtocol
 from httpcore.tls import ContextCache
 from httpcore.trace import TraceHook
 
@@ -47,11 +51,17 @@ class ConnectionPool(Dispatcher):
             limit.
         high_water: bytes of content that wait to be read before the server is asked to pause.
         low_water: bytes at or below which it may go on.
-        connector: opens connections; `None` is `TCPConnector()`.
+        proxy: a `Proxy` or the URL of one, or what chooses one: a callable that takes an `Origin` and returns a proxy
+            or `None`, such as `proxies_from_environment()` gives. `None` is none. `http` and `https` proxies forward
+            requests for `http` URLs; everything else goes through tunnels.
+        network: a `NetworkConfig`: how sockets are made, names looked up, and what may be connected to.
+        proxy_protocol: a `ProxyProtocol`, which is sent on each connection ahead of everything else; `None` sends none.
+        connector: opens connections; `None` is a `TCPConnector` by `network`.
 
     Raises:
-        TypeError: `ssl`, `timeout`, `limits`, `http1` or `http2` is something else.
-        ValueError: a timeout or water mark is impossible, or no version of HTTP is left.
+        TypeError: an argument is something else.
+        ValueError: a timeout, water mark or proxy is impossible; no version of HTTP is left; or there are both
+            `network` and a `connector`, which makes sockets in its own way.
     """
 
     def __init__(
@@ -66,19 +76,28 @@ class ConnectionPool(Dispatcher):
         max_body_size: int | None = DEFAULT_MAX_BODY_SIZE,
         high_water: int = DEFAULT_HIGH_WATER,
         low_water: int = DEFAULT_LOW_WATER,
+        proxy: ProxyOverride | ProxyChooser | None = None,
+        network: NetworkConfig | None = None,
+        proxy_protocol: ProxyProtocol | None = None,
         connector: Connector | None = None,
     ) -> None:
         self._slots: Slots | None = None  # the books on the loop that uses the pool; None before its first use
         self._closed = False
-        super().__init__(timeout, trace=trace, max_body_size=max_body_size, high_water=high_water, low_water=low_water)
+        super().__init__(
+            NO_OPTIONS.override(ssl, proxy, network, proxy_protocol),
+            timeout,
+            trace=trace,
+            max_body_size=max_body_size,
+            high_water=high_water,
+            low_water=low_water,
+        )
         if limits is not None and not isinstance(limits, PoolLimits):
             raise TypeError(f"limits takes a PoolLimits, not {type(limits).__name__}")
-        self._ssl = SSLConfig.of(ssl)
         self._limits = PoolLimits() if limits is None else limits
         self._versions = Versions.of(http1, http2)
-        connector = TCPConnector() if connector is None else connector
-        # Not a method: a pool that is dropped must not be kept alive by the timers and transports of its slots.
-        self._dial = functools.partial(dial, connector, ContextCache(), self._versions)
+        check_connector(connector, self._options)
+        self._connector = connector
+        self._contexts = ContextCache()
 
     @property
     def num_connections(self) -> int:
@@ -100,7 +119,7 @@ class ConnectionPool(Dispatcher):
         """How many requests wait because a limit forbids to make a connection for them."""
         return 0 if self._slots is None else self._slots.waiting_count
 
-    def _submit(self, exchange: HTTPExchange) -> None:
+    def _submit(self, exchange: HTTPExchange, options: RouteOptions) -> None:
         if self._closed:
             exchange.fail(PoolClosed("the pool was closed; it takes no new requests"))
             return
@@ -111,8 +130,10 @@ class ConnectionPool(Dispatcher):
             exchange.fail(PoolClosed("the loop is about to end; the pool takes no new requests on it"))
             return
         try:
-            route = Route.of(exchange.request, self._ssl, self._versions)
-        except LocalProtocolError as exc:
+            if options is not self._options:
+                check_connector(self._connector, options)
+            route = Route.of(exchange.request, options, self._versions)
+        except (HTTPCoreError, ValueError) as exc:
             exchange.fail(exc)
         else:
             slots.submit(exchange, route)
@@ -137,7 +158,12 @@ class ConnectionPool(Dispatcher):
         # A loop that ended took its connections with it; see Slots._live. One that goes on closes them itself.
         if self._slots is not None:
             _close_elsewhere(self._slots, force=False)
-        self._slots = Slots(loop, self._limits, self._dial, self._trace)
+        # None of this refers to the pool: one that is dropped must not be kept alive by its timers and transports.
+        limits, parts = self._limits, (self._connector, self._contexts, self._versions)
+        # Each connection to a proxy is for the tunnels of connections that are counted already.
+        unlimited = dataclasses.replace(limits, hard_limit=None, per_origin_limit=None, max_waiters=None)
+        hops = Slots(loop, unlimited, Dialer(*parts, None).dial, self._trace)
+        self._slots = Slots(loop, limits, Dialer(*parts, hops.submit).dial, self._trace, hops)
         return self._slots
 
     def __repr__(self) -> str:

@@ -1,42 +1,40 @@
-"""Connector: what opens the way to a server, the one for TCP and TLS, and `dial`, which all connections come from."""
+"""Connector: what opens the way to a server; and `Dialer`, which makes all connections, layer by layer, on top of one.
+
+A route says which layers there are::
+
+    socket                  the connector: TCP, a unix socket, or whatever the caller brings
+    PROXY header            tells the other end of the socket of somebody else
+    TLS                     to the other end of the socket: a proxy or the origin
+    CONNECT, or SOCKS       the other end is a proxy: from now on the bytes come from the origin
+    TLS                     to the origin
+    HTTP/1.1 or HTTP/2      by `Negotiation`
+
+The connector makes the first TLS too, where nothing goes before it: event loops do that best in one step. What stands
+between any other two layers is an `UpgradedStream`.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import functools
-import socket
 import ssl
-from collections.abc import Callable, Sequence
-from typing import Protocol, TypeAlias, TypeVar
-
-import aiohappyeyeballs
+from collections.abc import Callable, Hashable
+from typing import Protocol, TypeVar
 
 from httpcore.exceptions import ConnectError, ConnectTimeout, HTTPCoreError
-from httpcore.pool.routes import Route
+from httpcore.pool.routes import Route, RouteOptions
+from httpcore.pool.tcp_connector import TCPConnector
+from httpcore.pool.tunnels import Submit, open_http_tunnel, open_socks_tunnel
 from httpcore.protocols.base import HTTPProtocol
 from httpcore.protocols.handshake import Negotiation, Versions
-from httpcore.tls import ContextCache, describe_tls_error
-from httpcore.trace import (
-    ConnectFailed,
-    ResolveComplete,
-    ResolveStarted,
-    TCPConnected,
-    TLSEstablished,
-    TraceHook,
-    emit,
-)
+from httpcore.tls import ContextCache
+from httpcore.trace import ConnectFailed, TraceHook, emit
+from httpcore.upgraded import Relay, UpgradedStream
 from httpcore.urls import Origin
 
-__all__ = ["Connector", "TCPConnector", "dial"]
+__all__ = ["Connector", "Dialer", "check_connector"]
 
 _P = TypeVar("_P", bound=asyncio.Protocol)
-
-_AddrInfo: TypeAlias = tuple[
-    socket.AddressFamily, socket.SocketKind, int, str, tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]
-]
-
-_HAPPY_EYEBALLS_DELAY = 0.25  # seconds before the next address is tried as well: RFC 8305 8
-_TLS_SHUTDOWN_TIMEOUT = 1.0  # seconds for the peer to answer close_notify; it owes us nothing else by then
 
 
 class Connector(Protocol):
@@ -61,7 +59,7 @@ class Connector(Protocol):
         Args:
             protocol_factory: makes the protocol for the transport. In its `connection_made`, which is for it to know
                 the version that the server chose, it may put another protocol in its place (`set_protocol`).
-            origin: scheme, host and port.
+            origin: scheme, host and port: of a proxy, where the route begins with one.
             ssl_context: for TLS; `None` without.
             server_hostname: the name to ask for and to verify; `None` without TLS.
             trace: a hook, `None` without one.
@@ -75,123 +73,123 @@ class Connector(Protocol):
         """
 
 
-class TCPConnector:
-    """Opens TCP connections, with TLS where it is asked for: happy eyeballs on every loop (RFC 8305)."""
-
-    async def connect(
-        self,
-        protocol_factory: Callable[[], _P],
-        origin: Origin,
-        *,
-        ssl_context: ssl.SSLContext | None = None,
-        server_hostname: str | None = None,
-        trace: TraceHook | None = None,
-    ) -> _P:
-        """See `Connector.connect`."""
-        loop = asyncio.get_running_loop()
-        try:
-            infos = await _resolve(loop, origin, trace)
-            sock = await aiohappyeyeballs.start_connection(
-                infos, happy_eyeballs_delay=_HAPPY_EYEBALLS_DELAY, interleave=1, loop=loop
-            )
-            if trace is not None:
-                try:
-                    emit(trace, TCPConnected(loop.time(), str(sock.getpeername()[0])), loop)
-                except OSError:  # the server has reset it already
-                    sock.close()
-                    raise
-            if ssl_context is None:
-                _, protocol = await loop.create_connection(protocol_factory, sock=sock)
-                return protocol
-            transport, protocol = await loop.create_connection(
-                protocol_factory,
-                sock=sock,
-                ssl=ssl_context,
-                server_hostname=server_hostname,
-                ssl_shutdown_timeout=_TLS_SHUTDOWN_TIMEOUT,
-            )
-            if trace is not None:
-                tls = transport.get_extra_info("ssl_object")
-                emit(trace, TLSEstablished(loop.time(), tls.version(), tls.selected_alpn_protocol()), loop)
-            return protocol
-        except OSError as exc:
-            raise _translate(exc) from exc
+def check_connector(connector: Connector | None, options: RouteOptions) -> None:
+    """Raises `ValueError` if a connector of the caller's own is to heed a `NetworkConfig`."""
+    if connector is not None and options.network is not None:
+        raise ValueError("network= is for the TCPConnector: a connector of your own makes sockets in its own way")
 
 
-async def dial(
-    connector: Connector,
-    contexts: ContextCache,
-    versions: Versions,
-    route: Route,
-    seconds: float | None,
-    trace: TraceHook | None,
-) -> HTTPProtocol:
-    """Makes the connection of a route.
+class Dialer:
+    """Makes the connections of routes.
 
     Args:
-        connector: opens it.
-        contexts: where the TLS context comes from.
-        versions: what may be spoken; HTTP/2 only if the route allows it as well.
-        route: where to, and how.
-        seconds: within which it has to be there, TLS and the loading of its files included; `None` sets no limit.
-        trace: a hook, `None` without one.
-
-    Raises:
-        ConnectError, ConnectTimeout: it was not made, or speaks a version that it may not. What else a connector of
-            the caller's own raises is the cause.
+        connector: opens the first socket; `None` is a `TCPConnector` for each route's own `network`.
+        contexts: where TLS contexts come from.
+        versions: what may be spoken; HTTP/2 only where the route allows it as well.
+        submit: sends CONNECT to the proxies of routes that have tunnels. `None` makes the connections to these proxies.
     """
-    if not route.http2:
-        versions = versions._replace(http2=None)
-    error: HTTPCoreError
-    try:
-        async with asyncio.timeout(seconds):
-            negotiation = await connector.connect(
-                functools.partial(Negotiation, versions),
+
+    def __init__(
+        self, connector: Connector | None, contexts: ContextCache, versions: Versions, submit: Submit | None
+    ) -> None:
+        self._connector = connector
+        self._contexts = contexts
+        self._versions = versions
+        self._submit = submit
+
+    async def dial(self, route: Route, seconds: float | None, trace: TraceHook | None) -> HTTPProtocol:
+        """Makes a connection.
+
+        Args:
+            route: where to, and how.
+            seconds: within which it has to be there, all handshakes and the loading of files included; `None` sets no
+                limit.
+            trace: a hook, `None` without one.
+
+        Raises:
+            ConnectError, ConnectTimeout: it was not made, or speaks a version that it may not. What else a connector
+                of the caller's own raises is the cause.
+            ProxyError: the proxy gave no tunnel.
+            LocalProtocolError: the proxy's protocol cannot name the origin.
+        """
+        error: HTTPCoreError
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._make(route, seconds, trace)
+        except HTTPCoreError as exc:  # first: a ConnectTimeout of the connector's is a TimeoutError too
+            error = exc
+        except TimeoutError as exc:
+            error = ConnectTimeout(f"no connection was made within {seconds} seconds")
+            error.__cause__ = exc
+        except Exception as exc:
+            error = ConnectError(f"the connector failed: {exc!r}")
+            error.__cause__ = exc
+        if trace is not None:
+            loop = asyncio.get_running_loop()
+            emit(trace, ConnectFailed(loop.time(), error), loop)
+        raise error
+
+    async def _make(self, route: Route, seconds: float | None, trace: TraceHook | None) -> HTTPProtocol:
+        versions = self._versions
+        proxy_fields = None
+        if route.proxy is not None and not route.tunnel:
+            versions = versions._replace(http1=True)  # whatever is to be spoken with origins
+            if self._submit is not None:  # it forwards requests; what is asked for tunnels says it in each CONNECT
+                proxy_fields = route.proxy.fields()
+        if not route.http2:
+            versions = versions._replace(http2=None)
+        context = await self._load(route, versions)
+        pins = () if route.ssl is None else route.ssl.pins
+        if route.tunnel or route.proxy_protocol is not None:
+            stream = await self._open(route, seconds, trace)
+            negotiation = Negotiation(versions, pins)
+            await negotiation.begin(stream, context, route.server_hostname, trace)
+        else:
+            negotiation = await self._first(route).connect(
+                functools.partial(Negotiation, versions, pins),
                 route.origin,
-                ssl_context=None if route.ssl is None else await contexts.load(route.ssl, versions.alpn_protocols),
+                ssl_context=context,
                 server_hostname=route.server_hostname,
                 trace=trace,
             )
-            return negotiation.result()
-    except HTTPCoreError as exc:  # first: a ConnectTimeout of the connector's is a TimeoutError too
-        error = exc
-    except TimeoutError as exc:
-        error = ConnectTimeout(f"no connection was made within {seconds} seconds")
-        error.__cause__ = exc
-    except Exception as exc:
-        error = ConnectError(f"the connector failed: {exc!r}")
-        error.__cause__ = exc
-    if trace is not None:
-        loop = asyncio.get_running_loop()
-        emit(trace, ConnectFailed(loop.time(), error), loop)
-    raise error
+        protocol = negotiation.result()
+        protocol.proxy_fields = proxy_fields
+        return protocol
 
+    def _first(self, route: Route) -> Connector:
+        return self._connector or TCPConnector(route.network, to_proxy=route.proxy is not None)
 
-async def _resolve(loop: asyncio.AbstractEventLoop, origin: Origin, trace: TraceHook | None) -> Sequence[_AddrInfo]:
-    host, port = origin.host, origin.port
-    if trace is not None:
-        emit(trace, ResolveStarted(loop.time(), host, port), loop)
-    # An address needs no look-up, and so no thread.
-    infos: Sequence[_AddrInfo]
-    if _is_address(host):
-        infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
-    else:
-        infos = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    if trace is not None:
-        emit(trace, ResolveComplete(loop.time(), tuple(str(info[4][0]) for info in infos)), loop)
-    return infos
+    async def _load(self, route: Route, versions: Versions) -> ssl.SSLContext | None:
+        if route.ssl is None:
+            return None
+        # Who is at the other end, and by whom we got there: a session is resumed with nobody else (CVE-2021-22890).
+        where: Hashable = (route.origin, route.server_hostname, route.proxy, route.tunnel, route.network)
+        return await self._contexts.load(route.ssl, versions.alpn_protocols)
 
-
-def _is_address(host: str) -> bool:
-    return ":" in host or host.rpartition(".")[2].isdigit()  # URL lets no other host end in a number
-
-
-def _translate(exc: OSError) -> ConnectError | ConnectTimeout:
-    if isinstance(exc, socket.gaierror):
-        return ConnectError(f"the host's name was not found: {exc.strerror}")
-    if isinstance(exc, ssl.SSLError):
-        return ConnectError(describe_tls_error(exc))
-    # asyncio reports a TLS handshake that takes over a minute so, and the system a TCP one that got no answer.
-    if isinstance(exc, (ConnectionAbortedError, TimeoutError)):
-        return ConnectTimeout(f"the connection was not made in time: {exc}")
-    return ConnectError(f"the connection was not made: {str(exc) or type(exc).__name__}")
+    async def _open(self, route: Route, seconds: float | None, trace: TraceHook | None) -> UpgradedStream:
+        """Returns the bytes from and to the origin, ahead of its TLS."""
+        target = route.origin
+        proxy = route.proxy if route.tunnel else None
+        if proxy is not None and route.network is not None:
+            target = Origin(target.scheme, *route.network.destination(target.host, target.port))
+        if proxy is not None and not proxy.is_socks:
+            assert self._submit is not None
+            return await open_http_tunnel(self._submit, route.hop(self._versions), target, seconds, trace)
+        relay = await self._first(route).connect(
+            Relay,
+            target if proxy is None else proxy.origin,
+            ssl_context=None,
+            server_hostname=None,
+            trace=trace,
+        )
+        stream = UpgradedStream(relay.receiver)
+        try:
+            if route.proxy_protocol is not None:
+                info = relay.receiver.transport.get_extra_info
+                stream.write(route.proxy_protocol.header(info("sockname"), info("peername")))
+            if proxy is not None:
+                await open_socks_tunnel(stream, route, target, trace)
+        except BaseException:
+            stream.abort()
+            raise
+        return stream

@@ -8,12 +8,16 @@ from types import TracebackType
 from typing import Self
 
 from httpcore.body import DEFAULT_HIGH_WATER, DEFAULT_LOW_WATER
-from httpcore.config import TimeoutConfig, TimeoutTypes
+from httpcore.config import SSLTypes, TimeoutConfig, TimeoutTypes
 from httpcore.decoders import accept_encoding
 from httpcore.handlers import Exchange, ResponseHandler
 from httpcore.headers import HeaderTypes
+from httpcore.network import NetworkConfig
+from httpcore.pool.routes import RouteOptions
 from httpcore.protocols.base import DEFAULT_TIMEOUT
 from httpcore.protocols.exchange import HTTPExchange
+from httpcore.proxies import ProxyChooser, ProxyOverride
+from httpcore.proxy_protocol import ProxyProtocol
 from httpcore.request import BodyTypes, Request, Trailers
 from httpcore.response import Response, ResponseCollector
 from httpcore.trace import TraceHook
@@ -28,6 +32,7 @@ class Dispatcher(ABC):
     """Makes exchanges, for callbacks and for the async API. A subclass starts them, in `_submit`.
 
     Args:
+        options: how servers are reached for exchanges that do not say otherwise.
         timeout: of exchanges that have none of their own: a `TimeoutConfig`, or seconds for each; `None` is 5 seconds
             each, and no total.
         trace: a hook for exchanges that have none of their own.
@@ -41,6 +46,7 @@ class Dispatcher(ABC):
 
     def __init__(
         self,
+        options: RouteOptions,
         timeout: TimeoutTypes = None,
         *,
         trace: TraceHook | None = None,
@@ -50,6 +56,7 @@ class Dispatcher(ABC):
     ) -> None:
         if not 0 <= low_water <= high_water:
             raise ValueError(f"0 <= low_water <= high_water does not hold: {low_water}, {high_water}")
+        self._options = options
         self._timeout = TimeoutConfig.of(timeout, DEFAULT_TIMEOUT)
         self._trace = trace
         self._max_body_size = max_body_size
@@ -63,6 +70,10 @@ class Dispatcher(ABC):
         *,
         timeout: TimeoutTypes = None,
         trace: TraceHook | None = None,
+        ssl: SSLTypes = None,
+        proxy: ProxyOverride | ProxyChooser | None = None,
+        network: NetworkConfig | None = None,
+        proxy_protocol: ProxyProtocol | None = None,
     ) -> Exchange:
         """Sends `request` and tells `handler` what comes of it. Never waits, never blocks.
 
@@ -73,13 +84,29 @@ class Dispatcher(ABC):
             handler: called on the loop; see `ResponseHandler`. What cannot be sent is told to it as well.
             timeout: a `TimeoutConfig`, or seconds for each; `None` is what was set for all requests.
             trace: a hook for this exchange; `None` is the one that was set for all.
+            ssl, proxy, network, proxy_protocol: as for `request`.
 
         Returns:
             The exchange. It may have ended already.
+
+        Raises:
+            TypeError, ValueError: an argument is something else, or a proxy's URL is malformed.
         """
+        options = self._options_of(ssl, proxy, network, proxy_protocol)
         exchange = self._make_exchange(request, handler, timeout, trace, asyncio.get_running_loop())
-        self._submit(exchange)
+        self._submit(exchange, options)
         return exchange
+
+    def _options_of(
+        self,
+        ssl: SSLTypes,
+        proxy: ProxyOverride | ProxyChooser | None,
+        network: NetworkConfig | None,
+        proxy_protocol: ProxyProtocol | None,
+    ) -> RouteOptions:
+        if ssl is None and proxy is None and network is None and proxy_protocol is None:
+            return self._options
+        return self._options.override(ssl, proxy, network, proxy_protocol)
 
     def _make_exchange(
         self,
@@ -93,7 +120,7 @@ class Dispatcher(ABC):
         return HTTPExchange(request, handler, timeouts, loop, self._trace if trace is None else trace)
 
     @abstractmethod
-    def _submit(self, exchange: HTTPExchange) -> None:
+    def _submit(self, exchange: HTTPExchange, options: RouteOptions) -> None:
         """Starts the exchange, now or later, or fails it."""
 
     @abstractmethod
@@ -119,6 +146,10 @@ class Dispatcher(ABC):
         target: str | bytes | None = None,
         trailers: Trailers = (),
         protocol: str | bytes | None = None,
+        ssl: SSLTypes = None,
+        proxy: ProxyOverride | ProxyChooser | None = None,
+        network: NetworkConfig | None = None,
+        proxy_protocol: ProxyProtocol | None = None,
     ) -> Response:
         """Sends a request and returns the response.
 
@@ -131,10 +162,16 @@ class Dispatcher(ABC):
                 so for a response that is not streamed. A streamed one is left alone where `headers` has
                 `accept-encoding`; where not, none are offered, but undone if the server codes all the same.
             max_body_size: bytes that `response.body` may have; `None` is what was set for all.
+            ssl: an `SSLConfig` or an `ssl.SSLContext`; `None` is what was set for all, as with the next three. Requests
+                that differ in any of the four never share a connection.
+            proxy: a `Proxy` or the URL of one, what chooses one, or `DIRECT` for none.
+            network: a `NetworkConfig`: how sockets are made.
+            proxy_protocol: a `ProxyProtocol`, which tells the server of a client on whose behalf this is asked.
 
         Raises:
-            InvalidURL, UnsupportedProtocol, LocalProtocolError, TypeError: what was asked for cannot be sent.
-            PoolClosed, PoolTimeout, ConnectTimeout, ConnectError: there is no connection for it.
+            InvalidURL, UnsupportedProtocol, LocalProtocolError, TypeError, ValueError: what was asked for cannot be
+                sent.
+            PoolClosed, PoolTimeout, ConnectTimeout, ConnectError, ProxyError: there is no connection for it.
             WriteTimeout, WriteError, ReadTimeout, ReadError, RemoteProtocolError, TotalTimeout: the exchange failed.
             DecodingError, ResponseTooLarge: the content cannot be had.
             Exception: what the body raised.
@@ -142,7 +179,8 @@ class Dispatcher(ABC):
         request = Request(method, url, headers, body, target=target, trailers=trailers, protocol=protocol)
         if _offers_codings(request, stream, decode):
             request.headers.append((b"Accept-Encoding", accept_encoding()))
-        return await self._send(request, stream, timeout, trace, decode, max_body_size)
+        options = self._options_of(ssl, proxy, network, proxy_protocol)
+        return await self._send(request, stream, timeout, trace, decode, max_body_size, options)
 
     async def send(
         self,
@@ -153,11 +191,16 @@ class Dispatcher(ABC):
         trace: TraceHook | None = None,
         decode: bool | None = None,
         max_body_size: int | None = None,
+        ssl: SSLTypes = None,
+        proxy: ProxyOverride | ProxyChooser | None = None,
+        network: NetworkConfig | None = None,
+        proxy_protocol: ProxyProtocol | None = None,
     ) -> Response:
         """Sends a `Request`; otherwise the same as `request`."""
         if _offers_codings(request, stream, decode):
             request = request.with_headers([(b"Accept-Encoding", accept_encoding())])
-        return await self._send(request, stream, timeout, trace, decode, max_body_size)
+        options = self._options_of(ssl, proxy, network, proxy_protocol)
+        return await self._send(request, stream, timeout, trace, decode, max_body_size, options)
 
     async def _send(
         self,
@@ -167,6 +210,7 @@ class Dispatcher(ABC):
         trace: TraceHook | None,
         decode: bool | None,
         max_body_size: int | None,
+        options: RouteOptions,
     ) -> Response:
         if decode is None:
             decode = not stream or b"accept-encoding" not in request.names
@@ -180,7 +224,7 @@ class Dispatcher(ABC):
             low_water=self._low_water,
         )
         exchange = self._make_exchange(request, collector, timeout, trace, loop)
-        self._submit(exchange)
+        self._submit(exchange, options)
         try:
             response = await future
             if not stream:

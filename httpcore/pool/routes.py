@@ -4,55 +4,163 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from httpcore.config import SSLConfig
-from httpcore.exceptions import LocalProtocolError
+from httpcore.config import SSLConfig, SSLTypes
+from httpcore.exceptions import ConnectError, HTTPCoreError, LocalProtocolError
+from httpcore.network import NetworkConfig
 from httpcore.protocols.handshake import Versions
+from httpcore.proxies import DIRECT, Proxy, ProxyChooser, ProxyOverride
+from httpcore.proxy_protocol import ProxyProtocol
 from httpcore.request import Request
 from httpcore.urls import Origin
 
-__all__ = ["Route"]
+__all__ = ["NO_EXTENDED_CONNECT", "NO_OPTIONS", "NO_UPGRADE", "Route", "RouteOptions"]
+
+_ANY_NETWORK = NetworkConfig()
+
+
+class RouteOptions(NamedTuple):
+    """What a caller may say of how servers are reached: for all requests, or for one.
+
+    Attributes:
+        ssl: how TLS is made and whom it trusts.
+        proxy: a proxy, what chooses one for an origin, or `None` for none.
+        network: how sockets are made; `None` for the defaults.
+        proxy_protocol: what tells a server behind a load balancer of the client, ahead of everything else.
+    """
+
+    ssl: SSLConfig
+    proxy: Proxy | ProxyChooser | None
+    network: NetworkConfig | None
+    proxy_protocol: ProxyProtocol | None
+
+    def override(
+        self,
+        ssl: SSLTypes = None,
+        proxy: ProxyOverride | ProxyChooser | None = None,
+        network: NetworkConfig | None = None,
+        proxy_protocol: ProxyProtocol | None = None,
+    ) -> RouteOptions:
+        """Returns these options with what is not `None` in place of their own; `DIRECT` stands for no proxy.
+
+        Raises:
+            TypeError: one of them is of another type.
+            InvalidURL, UnsupportedProtocol, ValueError: the proxy's URL.
+        """
+        options = self
+        if ssl is not None:
+            options = options._replace(ssl=SSLConfig.of(ssl))
+        if proxy is DIRECT:
+            options = options._replace(proxy=None)
+        elif proxy is not None:
+            options = options._replace(proxy=proxy if callable(proxy) else Proxy.of(proxy))
+        if network is not None:
+            if not isinstance(network, NetworkConfig):
+                raise TypeError(f"network takes a NetworkConfig, not {type(network).__name__}")
+            options = options._replace(network=None if network == _ANY_NETWORK else network)
+        if proxy_protocol is not None:
+            if not isinstance(proxy_protocol, ProxyProtocol):
+                raise TypeError(f"proxy_protocol takes a ProxyProtocol, not {type(proxy_protocol).__name__}")
+            options = options._replace(proxy_protocol=proxy_protocol)
+        return options
+
+    def choose_proxy(self, origin: Origin) -> Proxy | None:
+        """Returns the proxy for `origin`.
+
+        Raises:
+            ConnectError: the chooser raised something, which is the cause, or returned something else.
+        """
+        chooser = self.proxy
+        if chooser is None or isinstance(chooser, Proxy):
+            return chooser
+        try:
+            proxy = chooser(origin)
+            return None if proxy is None or proxy is DIRECT else Proxy.of(proxy)
+        except HTTPCoreError:
+            raise
+        except Exception as exc:
+            raise ConnectError(f"no proxy could be chosen: {exc!r}") from exc
+
+
+NO_OPTIONS = RouteOptions(SSLConfig(), None, None, None)
 
 
 class Route(NamedTuple):
     """The way to a server.
 
     Attributes:
-        origin: scheme, host and port.
-        ssl: how TLS is made and whom it trusts; `None` without TLS.
+        origin: scheme, host and port of who speaks HTTP with us: the proxy, where requests are forwarded by one.
+        ssl: how TLS is made with it, and whom that trusts; `None` without TLS.
         http2: whether HTTP/2 may be spoken on it. Over TLS the server has the last word; without, it is spoken then.
+        proxy: who leads there, or is there; `None` without one. Its credentials are part of it.
+        tunnel: whether the proxy gives us a tunnel to the origin, and is not itself who speaks HTTP with us.
+        network: how the first socket is made; `None` for the defaults.
+        proxy_protocol: what is sent on it ahead of everything else; `None` for nothing.
     """
 
     origin: Origin
     ssl: SSLConfig | None
     http2: bool
+    proxy: Proxy | None = None
+    tunnel: bool = False
+    network: NetworkConfig | None = None
+    proxy_protocol: ProxyProtocol | None = None
 
     @classmethod
-    def to(cls, origin: Origin, ssl: SSLConfig, versions: Versions) -> Route:
-        """Returns the route to `origin` of all who may speak `versions`; `ssl` is for `https`."""
-        if origin.scheme == "https":
-            return cls(origin, ssl, versions.http2 is not None)
-        return cls(origin, None, not versions.http1)  # without ALPN, HTTP/2 takes prior knowledge: RFC 9113 3.3
+    def to(cls, origin: Origin, options: RouteOptions, versions: Versions, *, forward: bool = True) -> Route:
+        """Returns the route to `origin` of all who may speak `versions`.
 
-    @classmethod
-    def of(cls, request: Request, ssl: SSLConfig, versions: Versions) -> Route:
-        """Returns the route of `request`: one that only HTTP/1.1 may be spoken on if it asks for an upgrade.
+        Through a tunnel where there is a proxy; or to the proxy itself, if it may `forward` requests and can.
 
         Raises:
-            LocalProtocolError: it needs a version of HTTP that may not be spoken.
+            ConnectError: see `RouteOptions.choose_proxy`.
         """
-        route = cls.to(request.url.origin, ssl, versions)
+        proxy = None if options.proxy is None else options.choose_proxy(origin)
+        tls = origin.scheme == "https"
+        # Without ALPN, HTTP/2 takes prior knowledge: RFC 9113 3.3.
+        http2 = versions.http2 is not None if tls else not versions.http1
+        ssl = options.ssl if tls else None
+        route = cls(origin, ssl, http2, proxy, proxy is not None, options.network, options.proxy_protocol)
+        if proxy is None or tls or http2 or not forward or proxy.tunnel or proxy.is_socks:
+            return route
+        return route.hop(versions)
+
+    @classmethod
+    def of(cls, request: Request, options: RouteOptions, versions: Versions) -> Route:
+        """Returns the route of `request`.
+
+        If it asks for an upgrade, one that only HTTP/1.1 may be spoken on. What is to be upgraded, and a CONNECT, no
+        proxy can forward.
+
+        Raises:
+            LocalProtocolError: it needs a version of HTTP that may not be spoken, or has credentials for a proxy, which
+                would reach its origin.
+            ConnectError: see `RouteOptions.choose_proxy`.
+        """
+        forward = not request.upgrades and request.method != b"CONNECT"
+        route = cls.to(request.url.origin, options, versions, forward=forward)
         if request.upgrades and route.http2:
             if not versions.http1:
                 raise LocalProtocolError(NO_UPGRADE)
-            return route._replace(http2=False)
+            route = route._replace(http2=False)
         if request.protocol is not None and not route.http2:
             raise LocalProtocolError(NO_EXTENDED_CONNECT)
+        if route.tunnel and b"proxy-authorization" in request.names:
+            raise LocalProtocolError("proxy-authorization would go through the tunnel to the origin: use Proxy(auth=)")
         return route
+
+    def hop(self, versions: Versions) -> Route:
+        """Returns the route to the proxy itself, for requests that it forwards and for those that ask for a tunnel."""
+        proxy = self.proxy
+        assert proxy is not None and not proxy.is_socks
+        http2 = proxy.ssl is not None and versions.http2 is not None
+        return self._replace(origin=proxy.origin, ssl=proxy.ssl, http2=http2, tunnel=False)
 
     @property
     def server_hostname(self) -> str | None:
         """The name that is asked for (SNI) and verified; `None` without TLS. A final dot is not part of it."""
-        return None if self.ssl is None else self.origin.host.removesuffix(".")
+        if self.ssl is None:
+            return None
+        return self.ssl.server_hostname or self.origin.host.removesuffix(".")
 
 
 NO_UPGRADE = (

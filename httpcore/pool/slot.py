@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections import OrderedDict
 from enum import IntEnum
 
+from httpcore.exceptions import HTTPCoreError
 from httpcore.pool.routes import Route
 from httpcore.pool.waiters import Waiter
 from httpcore.protocols.base import HTTPProtocol
@@ -16,6 +18,9 @@ __all__ = ["SLOT", "UNKNOWN_WIDTH", "Lane", "Slot", "SlotEvent", "SlotState"]
 
 UNKNOWN_WIDTH = 2**31 - 1
 """What a connection is expected to carry while the version of HTTP is not known: enough that everybody waits for it."""
+
+
+_AGE_JITTER = 0.1  # the part of max_age by which it is shortened at random
 
 
 class SlotState(IntEnum):
@@ -135,10 +140,25 @@ class Slot:
             protocol.close("its keep-alive time is over")
         return protocol.ready()
 
+    def retire_after(self, seconds: float, now: float) -> None:
+        """Lets its connection take no new exchange after `seconds`, shortened at random."""
+        self.retires_at = now + seconds * (1.0 - _AGE_JITTER * random.random())  # not a secret
+
     def close(self, reason: str) -> None:
         """Asks its connection to take no further exchange, and to close after those it carries."""
         assert self.protocol is not None
         self.protocol.close(reason)
+
+    def end(self, error: HTTPCoreError, *, force: bool) -> None:
+        """Ends its dial, or closes its connection: now if `force`, and what it carries fails with `error`."""
+        if self.task is not None:
+            self.task.cancel()
+            return
+        assert self.protocol is not None
+        if force:
+            self.protocol.abort(error)
+        else:
+            self.protocol.close(str(error))
 
     def abandon(self, exchange: HTTPExchange) -> None:
         """The exchange for which it was reserved failed; the dial goes on, and serves somebody else."""

@@ -22,7 +22,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
-import random
 
 from httpcore.config import PoolLimits
 from httpcore.exceptions import ConnectError, ConnectTimeout, HTTPCoreError, Phase, PoolClosed, PoolTimeout, copy_error
@@ -40,7 +39,6 @@ from httpcore.trace import ConnectionClosed, RequestReplayed, SlotWaitStarted, T
 
 __all__ = ["Slots"]
 
-_AGE_JITTER = 0.1  # the part of max_age by which it is shortened at random
 _FOR_ANOTHER = "its place is needed for another origin, which has waited for long"
 
 
@@ -52,16 +50,23 @@ class Slots:
         limits: what there may be.
         dial: makes a connection for a route.
         trace: the pool's hook, for what happens to idle connections.
+        below: the books of those connections through which these ones go, and which close with them.
     """
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, limits: PoolLimits, dial: Dial, trace: TraceHook | None
+        self,
+        loop: asyncio.AbstractEventLoop,
+        limits: PoolLimits,
+        dial: Dial,
+        trace: TraceHook | None,
+        below: Slots | None = None,
     ) -> None:
         self.loop = loop
         self.pid = os.getpid()  # a forked child shares the sockets, and must leave them alone
         self.closed = False
         self._limits = limits
         self._trace = trace
+        self._below = below
         self._lanes: dict[Route, Lane] = {}
         self._all: set[Slot] = set()  # all that are not CLOSED
         self._draining = 0  # how many of them are DRAINING: counted, as each request that times out has a report
@@ -170,19 +175,14 @@ class Slots:
         """Takes nobody any more: ends who waits, dials and idle connections; the others too if `force`."""
         self.closed = True
         self._idle.close()
-        for lane in list(self._lanes.values()):
+        for lane in tuple(self._lanes.values()):
             for waiter in (*lane.dialling, *lane.queued):
                 waiter.exchange.fail(PoolClosed("the pool was closed while the request waited for a connection"))
         self._waiters.close()
         for slot in list(self._all):
-            if slot.task is not None:
-                slot.task.cancel()
-                continue
-            assert slot.protocol is not None
-            if force:
-                slot.protocol.abort(PoolClosed("the pool was closed"))
-            else:
-                slot.protocol.close("the pool was closed")
+            slot.end(PoolClosed("the pool was closed"), force=force)
+        if self._below is not None:
+            self._below.close(force=force)
         self._lifeline.end()
 
     async def wait_gone(self, *, force: bool) -> None:
@@ -191,6 +191,8 @@ class Slots:
             if self._gone is None:
                 self._gone = self.loop.create_future()
             await asyncio.shield(self._gone)
+        if self._below is not None:
+            await self._below.wait_gone(force=force)
 
     # What dials end with.
 
@@ -199,8 +201,7 @@ class Slots:
         slot.multiplexed = not isinstance(protocol, HTTP11Protocol)
         protocol.on_change = functools.partial(self._protocol_changed, slot)
         if self._limits.max_age is not None:
-            age = self._limits.max_age * (1.0 - _AGE_JITTER * random.random())  # not a secret
-            slot.retires_at = self.loop.time() + age
+            slot.retire_after(self._limits.max_age, self.loop.time())
         if self.closed:
             protocol.close("the pool was closed")
         if not protocol.ready():
@@ -231,8 +232,7 @@ class Slots:
             self._freed(slot)
         else:
             self._protocol_changed(slot, slot.protocol)
-        # Each has an error of its own, which says what it was doing.
-        errors = [error, *(copy_error(error) for _ in failed[1:])]
+        errors = [error, *(copy_error(error) for _ in failed[1:])]  # each says what its own exchange was doing
         for exchange, each in zip(failed, errors, strict=False):
             exchange.fail(each)
 
@@ -393,8 +393,8 @@ class Slots:
             self._gone = None
 
     def _left(self, lane: Lane) -> None:
-        """A slot, or somebody who waited, left `lane`."""
+        """A slot, or somebody who waited, left `lane`: it may be the turn of somebody else to have a place now."""
         if self._idle and not self._draining:
-            self._dials.make_room()  # it may be the turn of somebody else to have a place now
+            self._dials.make_room()
         if lane.count == 0 and not lane.queued and not lane.dialling:
             self._lanes.pop(lane.route, None)

@@ -57,12 +57,15 @@ class HTTPProtocol(asyncio.Protocol, ABC):
         loop: the loop it runs on; from `connection_made` on.
         connected: whether `connection_made` was called, ever.
         close_reason: why it is closing or closed, in words; "" while it is not.
+        proxy_fields: where the other end is a proxy that forwards requests: the fields that go with each of them for
+            it. `None` where it is an origin. Assigned by who made the connection.
     """
 
     def __init__(self) -> None:
         self.on_change: Callable[[HTTPProtocol], None] | None = None
         self.keep_alive_hint: float | None = None
         self.close_reason = ""
+        self.proxy_fields: list[tuple[bytes, bytes]] | None = None
         self.info = ConnectionInfo(next(_connection_ids), None, None, None)
         self.connected = False
         self._carried = 0  # exchanges started, ever

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from typing import NamedTuple, cast
 
 from httpcore.config import HTTP2Config
-from httpcore.exceptions import ConnectError
+from httpcore.exceptions import ConnectError, ReadError
+from httpcore.pins import check_pins
 from httpcore.protocols.base import HTTPProtocol
 from httpcore.protocols.http2 import HTTP2Protocol
 from httpcore.protocols.http11 import HTTP11Protocol
+from httpcore.start_tls import start_tls
+from httpcore.trace import TLSEstablished, TraceHook, emit
+from httpcore.upgraded import UpgradedStream
 
 __all__ = ["Negotiation", "Versions"]
 
@@ -56,13 +61,53 @@ class Negotiation(asyncio.Protocol):
 
     Args:
         versions: what may be spoken.
+        pins: of `SSLConfig`: the certificates that may be met.
     """
 
-    def __init__(self, versions: Versions) -> None:
+    def __init__(self, versions: Versions, pins: tuple[str, ...] = ()) -> None:
         self._versions = versions
+        self._pins = pins
         self._protocol: HTTPProtocol | None = None
+        self._early = b""  # what came before connection_made, which is late where TLS begins on a transport
+        self._early_eof = False
         self._refusal = "the connector gave a protocol whose connection_made was not called"
         self._cause: Exception | None = None
+
+    async def begin(
+        self,
+        stream: UpgradedStream,
+        context: ssl.SSLContext | None,
+        server_hostname: str | None,
+        trace: TraceHook | None,
+    ) -> None:
+        """Takes the transport of `stream`, which ends that, and begins on it: with TLS, if there is a `context`.
+
+        Args:
+            stream: the bytes from and to the server.
+            context: for TLS; `None` without.
+            server_hostname: the name to ask for and to verify; `None` without TLS.
+            trace: a hook, `None` without one.
+
+        Raises:
+            ConnectError, ConnectTimeout: TLS failed, or the connection is gone.
+        """
+        try:
+            transport, unread = stream.detach()
+        except ReadError as exc:
+            raise ConnectError(f"the connection was closed as soon as it was made: {exc}") from exc
+        if context is None:
+            transport.set_protocol(self)
+        elif unread:
+            transport.abort()
+            raise ConnectError("the server sent something before TLS began")
+        else:
+            transport = await start_tls(transport, self, context, server_hostname)
+            if trace is not None:
+                loop, tls = asyncio.get_running_loop(), transport.get_extra_info("ssl_object")
+                emit(trace, TLSEstablished(loop.time(), tls.version(), tls.selected_alpn_protocol()), loop)
+        self.connection_made(transport)
+        if unread:
+            self.data_received(unread)
 
     def result(self) -> HTTPProtocol:
         """Returns the protocol, whose `connection_made` was called. To be asked after this one's was.
@@ -84,7 +129,13 @@ class Negotiation(asyncio.Protocol):
                 transport.set_protocol(protocol)
                 protocol.connection_made(transport)
                 self._protocol = protocol
+                if self._early:
+                    protocol.data_received(self._early)
+                if self._early_eof and not protocol.eof_received():
+                    transport.close()
                 return
+        except ConnectError as exc:
+            self._refusal = str(exc)
         except Exception as exc:  # transports of others may raise anything
             self._refusal = f"the transport cannot be used: {exc!r}"
             self._cause = exc
@@ -96,6 +147,8 @@ class Negotiation(asyncio.Protocol):
         if tls is None:
             use_http2 = not http1
         else:
+            if self._pins:
+                check_pins(self._pins, tls)
             selected = tls.selected_alpn_protocol()
             use_http2 = selected == "h2"
             if use_http2 and http2 is None:
@@ -115,16 +168,21 @@ class Negotiation(asyncio.Protocol):
             return HTTP2Protocol(http2)
         return HTTP11Protocol()
 
-    # A transport that goes on calling the first protocol loses nothing.
+    # Nothing is lost on a transport that goes on calling the first protocol, or calls it early.
 
     def data_received(self, data: bytes) -> None:
         """Bytes came."""
         if self._protocol is not None:
             self._protocol.data_received(data)
+        else:
+            self._early += data
 
     def eof_received(self) -> bool | None:
         """The peer sends no more."""
-        return None if self._protocol is None else self._protocol.eof_received()
+        if self._protocol is not None:
+            return self._protocol.eof_received()
+        self._early_eof = True
+        return None
 
     def pause_writing(self) -> None:
         """The transport's buffer is full."""

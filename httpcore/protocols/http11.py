@@ -21,6 +21,7 @@ from httpcore.protocols.carrier import Carrier
 from httpcore.protocols.codec import Codec, CodecEvent, EndOfMessage, Interim, Switched
 from httpcore.protocols.deadlines import Deadline
 from httpcore.protocols.exchange import HTTPExchange
+from httpcore.protocols.forwarding import forwarded
 from httpcore.protocols.h11_codec import H11Codec
 from httpcore.protocols.states import CONNECTION, ConnectionEvent, ConnectionState, ReceiveState, SendState
 from httpcore.upgraded import UpgradedReceiver, UpgradedStream
@@ -135,7 +136,8 @@ class HTTP11Protocol(HTTPProtocol, Carrier):
 
     def _send_head(self, exchange: HTTPExchange, *, without_body: bool = False) -> None:
         request = exchange.request
-        head = self._codec.send_head(request, without_body=without_body)
+        addressed = request if self.proxy_fields is None else forwarded(request, self.proxy_fields, absolute=True)
+        head = self._codec.send_head(addressed, without_body=without_body)
         exchange.head_sent()
         self._write(head)
         if without_body:

@@ -20,6 +20,7 @@ from httpcore.headers import Headers, check_trailers
 from httpcore.protocols.carrier import Carrier
 from httpcore.protocols.deadlines import Deadlines
 from httpcore.protocols.exchange import HTTPExchange
+from httpcore.protocols.forwarding import forwarded
 from httpcore.protocols.http2_fields import request_fields, trailer_fields
 from httpcore.protocols.http2_liveness import Liveness
 from httpcore.protocols.http2_tunnel import TunnelTransport
@@ -47,6 +48,7 @@ class Multiplexer(Protocol):
     window: ReceiveWindow
     read_deadlines: Deadlines[HTTP2Stream]
     write_deadlines: Deadlines[HTTP2Stream]
+    proxy_fields: list[tuple[bytes, bytes]] | None
     sender: SendQueue
     liveness: Liveness
 
@@ -113,7 +115,9 @@ class SendingHalf(Carrier, ABC):
 
     def _send_head(self, *, without_body: bool = False) -> None:
         request = self.exchange.request
-        self.fields = request_fields(request, without_body=without_body)
+        proxy_fields = self._connection.proxy_fields
+        addressed = request if proxy_fields is None else forwarded(request, proxy_fields, absolute=False)
+        self.fields = request_fields(addressed, without_body=without_body)
         tunnel = request.method == b"CONNECT"
         self.ends_with_head = without_body or (request.content == b"" and not request.trailers and not tunnel)
         self._connection.open(self.stream)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Protocol, cast
 
 from httpcore.request import settled
-from httpcore.upgraded import UpgradedReceiver
+from httpcore.upgraded import Relay
 
 __all__ = ["TunnelTransport", "TunnelledStream"]
 
@@ -39,27 +39,6 @@ class TunnelledStream(Protocol):
         """Delivers what was held while reading was paused."""
 
 
-class _Relay(asyncio.Protocol):
-    """The protocol that stands on the transport: hands everything to the `UpgradedReceiver`, as HTTP11Protocol does."""
-
-    receiver: UpgradedReceiver
-
-    def data_received(self, data: bytes) -> None:
-        self.receiver.data_received(data)
-
-    def eof_received(self) -> bool:
-        return self.receiver.eof_received()
-
-    def pause_writing(self) -> None:
-        self.receiver.pause_writing()
-
-    def resume_writing(self) -> None:
-        self.receiver.resume_writing()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.receiver.connection_lost(exc)
-
-
 class TunnelTransport(asyncio.Transport):
     """The transport of whoever talks through the tunnel.
 
@@ -81,9 +60,10 @@ class TunnelTransport(asyncio.Transport):
         self._eof_written = False
         self._writing_paused = False
         self.reading_paused = False
-        relay = _Relay()
+        relay = Relay()
+        relay.connection_made(self)
         self._protocol: asyncio.BaseProtocol = relay
-        self.receiver = relay.receiver = UpgradedReceiver(self, relay, b"")
+        self.receiver = relay.receiver
 
     # What its user calls: see asyncio.Transport.
 

@@ -23,12 +23,11 @@ from httpcore import (
     PoolClosed,
     Request,
     SSLConfig,
-    TCPConnector,
 )
 from httpcore.config import SSLTypes
 from httpcore.exceptions import Phase
-from httpcore.pool.connector import dial
-from httpcore.pool.routes import Route
+from httpcore.pool.connector import Dialer
+from httpcore.pool.routes import NO_OPTIONS, Route
 from httpcore.protocols.handshake import Versions
 from httpcore.testing import HTTP2Peer, HTTP11Peer, MemoryConnector
 from httpcore.tls import ContextCache
@@ -315,20 +314,20 @@ ORIGINS = {"http": Origin("http", "a", 80), "https": Origin("https", "a", 443)}
 def test_route_says_whether_http2_may_be_spoken(
     scheme: str, http1: bool, http2: bool, expected: bool, config: SSLConfig
 ) -> None:
-    versions = Versions.of(http1, http2)
-    route = Route.to(ORIGINS[scheme], config, versions)
-    assert route == (ORIGINS[scheme], config if scheme == "https" else None, expected)
-    assert Route.of(Request("GET", f"{scheme}://a/"), config, versions) == route
+    versions, options = Versions.of(http1, http2), NO_OPTIONS.override(ssl=config)
+    route = Route.to(ORIGINS[scheme], options, versions)
+    assert route == Route(ORIGINS[scheme], config if scheme == "https" else None, expected)
+    assert Route.of(Request("GET", f"{scheme}://a/"), options, versions) == route
 
 
 def test_request_to_upgrade_has_a_route_of_its_own() -> None:
     versions = Versions.of(True, True)
-    plain, upgrading = (Route.of(Request("GET", "https://a/", h), SSLConfig(), versions) for h in ((), WEBSOCKET))
+    plain, upgrading = (Route.of(Request("GET", "https://a/", h), NO_OPTIONS, versions) for h in ((), WEBSOCKET))
     assert (plain.http2, upgrading.http2) == (True, False)
     assert plain != upgrading
     # Where HTTP/2 is not spoken anyway, all share.
     for url, only in (("http://a/", versions), ("https://a/", Versions.of(True, False))):
-        first, second = (Route.of(Request("GET", url, h), SSLConfig(), only) for h in ((), WEBSOCKET))
+        first, second = (Route.of(Request("GET", url, h), NO_OPTIONS, only) for h in ((), WEBSOCKET))
         assert first == second
 
 
@@ -490,12 +489,12 @@ async def test_connector_that_does_not_connect_its_protocol_is_a_connect_error()
             await pool.request("GET", "http://a/")
 
 
-async def test_dial_heeds_what_both_the_versions_and_the_route_allow(tls: TLSFiles) -> None:
+async def test_a_dialer_heeds_what_both_the_versions_and_the_route_allow(tls: TLSFiles) -> None:
     async with version_server(tls, "h2", "http/1.1") as listener:
         origin, config = listener.url("localhost").origin, SSLConfig(verify=tls.ca_path)
         for http2 in (True, False):
             route = Route(origin, config, http2)
-            protocol = await dial(TCPConnector(), ContextCache(), Versions.of(True, True), route, 5, None)
+            protocol = await Dialer(None, ContextCache(), Versions.of(True, True), None).dial(route, 5, None)
             assert isinstance(protocol, HTTP2Protocol) == http2
             protocol.close("enough")
             await protocol.wait_closed()

@@ -1,0 +1,196 @@
+"""Tunnels: the raw bytes to an origin, through a proxy. CONNECT to HTTP proxies, and the handshakes of SOCKS.
+
+CONNECT is a request like any other, on a connection like any other: those to proxies are kept in books of their own, so
+that a proxy which speaks HTTP/2 gives many tunnels on one connection, and a refusal is read as any response is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TypeAlias
+
+from httpcore.config import TimeoutConfig
+from httpcore.exceptions import (
+    ConnectError,
+    ConnectTimeout,
+    HTTPCoreError,
+    PoolClosed,
+    ProxyError,
+    ReadError,
+    quote_peer_text,
+)
+from httpcore.handlers import ResponseHandler, ResponseHead
+from httpcore.headers import Headers
+from httpcore.pool.routes import Route
+from httpcore.pool.tcp_connector import resolve
+from httpcore.protocols.exchange import HTTPExchange
+from httpcore.protocols.socks import SocksHandshake
+from httpcore.proxies import Proxy
+from httpcore.request import Request
+from httpcore.trace import ConnectFailed, TraceEvent, TraceHook, TunnelEstablished, TunnelStarted, emit
+from httpcore.upgraded import UpgradedStream
+from httpcore.urls import Origin, authority_form
+
+__all__ = ["MAX_REFUSAL_SIZE", "Submit", "open_http_tunnel", "open_socks_tunnel"]
+
+MAX_REFUSAL_SIZE = 64 * 1024
+"""Bytes of a proxy's answer that refuses a tunnel which are kept for `ProxyError.body`."""
+
+Submit: TypeAlias = Callable[[HTTPExchange, Route], None]
+"""Starts an exchange on a connection of a route, now or later, or fails it: `Slots.submit`."""
+
+
+async def open_http_tunnel(
+    submit: Submit, hop: Route, target: Origin, seconds: float | None, trace: TraceHook | None
+) -> UpgradedStream:
+    """Asks the proxy at the end of `hop` for a tunnel (RFC 9110 9.3.6).
+
+    Args:
+        submit: sends the request.
+        hop: the route to the proxy.
+        target: to whose host and port the tunnel is to lead.
+        seconds: the connect timeout, for the connection to the proxy.
+        trace: a hook, which hears of that connection and of the tunnel, not of the exchange.
+
+    Raises:
+        ProxyError: the proxy refused, or broke the rules, or the connection to it.
+        ConnectError, ConnectTimeout: there is no connection to the proxy.
+    """
+    proxy = hop.proxy
+    assert proxy is not None
+    loop = asyncio.get_running_loop()
+    request = Request("CONNECT", str(proxy), proxy.fields(), target=authority_form(target))
+    handler = _TunnelHandler(proxy, target, loop)
+    if trace is not None:
+        emit(trace, TunnelStarted(loop.time(), str(proxy), target.host, target.port), loop)
+    # The whole has a deadline, which is the dial's.
+    timeout = TimeoutConfig(None, connect_timeout=seconds)
+    exchange = HTTPExchange(request, handler, timeout, loop, None if trace is None else _of_connections(trace))
+    submit(exchange, hop)
+    try:
+        stream = await handler.answer
+    except BaseException:
+        exchange.abort()
+        handler.drop()
+        raise
+    if trace is not None:
+        emit(trace, TunnelEstablished(loop.time(), str(proxy), target.host, target.port), loop)
+    return stream
+
+
+async def open_socks_tunnel(stream: UpgradedStream, route: Route, target: Origin, trace: TraceHook | None) -> None:
+    """Asks the SOCKS proxy at the other end of `stream` to connect it with the host and port of `target`.
+
+    Raises:
+        ProxyError: the proxy refused, or broke the rules, or the connection.
+        ConnectError: the host's name, which such a proxy is not told, was not found, or may not be connected to.
+        LocalProtocolError: this version of SOCKS cannot name the host.
+    """
+    proxy = route.proxy
+    assert proxy is not None
+    loop = asyncio.get_running_loop()
+    host = target.host
+    if not proxy.resolves_names:
+        host = str((await resolve(route.network, host, target.port, is_proxy=False, trace=trace))[0][4][0])
+    if trace is not None:
+        emit(trace, TunnelStarted(loop.time(), str(proxy), target.host, target.port), loop)
+    handshake = SocksHandshake(5 if proxy.scheme.startswith("socks5") else 4, host, target.port, proxy.auth)
+    stream.write(handshake.begin())
+    try:
+        while not handshake.done:
+            received = await stream.read()
+            if not received:
+                handshake.eof()
+            if answer := handshake.receive(received):
+                stream.write(answer)
+    except ReadError as exc:
+        raise ProxyError(f"the connection to the proxy {proxy} broke in the middle of its handshake") from exc
+    if handshake.leftover:
+        raise ProxyError(f"the proxy {proxy} sent bytes that belong to nothing")
+    if trace is not None:
+        emit(trace, TunnelEstablished(loop.time(), str(proxy), target.host, target.port), loop)
+
+
+class _TunnelHandler(ResponseHandler):
+    """Waits for the answer to CONNECT."""
+
+    def __init__(self, proxy: Proxy, target: Origin, loop: asyncio.AbstractEventLoop) -> None:
+        self.answer: asyncio.Future[UpgradedStream] = loop.create_future()
+        self.stream: UpgradedStream | None = None
+        self._proxy = proxy
+        self._target = target
+        self._head: ResponseHead | None = None
+        self._body = b""
+
+    def response_received(self, head: ResponseHead) -> None:
+        self._head = head
+
+    def data_received(self, data: bytes) -> None:
+        self._body += data[: MAX_REFUSAL_SIZE - len(self._body)]
+        if len(self._body) == MAX_REFUSAL_SIZE:
+            raise self._refusal()
+
+    def connection_upgraded(self, stream: UpgradedStream) -> None:
+        self.stream = stream
+        if self.answer.done():  # cancelled
+            stream.abort()
+        else:
+            self.answer.set_result(stream)
+
+    def response_complete(self, trailers: Headers) -> None:
+        if not self.answer.done():
+            self.answer.set_exception(self._refusal())
+
+    def exchange_failed(self, exc: BaseException) -> None:
+        if not self.answer.done():
+            self.answer.set_exception(self._translate(exc))
+
+    def drop(self) -> None:
+        """Nobody waits any more: what came at the same moment is dropped."""
+        if self.stream is not None:
+            self.stream.abort()
+        if self.answer.done() and not self.answer.cancelled():
+            self.answer.exception()  # or its future would complain
+
+    def _refusal(self) -> ProxyError:
+        head = self._head
+        assert head is not None
+        words = f"{head.status_code} {quote_peer_text(head.reason)}" if head.reason else str(head.status_code)
+        if challenges := head.headers.get_list("proxy-authenticate"):
+            words += f", and asks for credentials: {quote_peer_text(', '.join(challenges))}"
+        return ProxyError(
+            f"the proxy {self._proxy} refused a tunnel to {self._target.host}:{self._target.port} with {words}",
+            status_code=head.status_code,
+            headers=head.headers,
+            body=self._body,
+        )
+
+    def _translate(self, exc: BaseException) -> BaseException:
+        """Returns what a failed exchange means for who wanted a tunnel, whose host and port are others."""
+        if isinstance(exc, ProxyError) or not isinstance(exc, HTTPCoreError):
+            return exc
+        words = exc.args[0]
+        error: HTTPCoreError
+        if self._head is not None:  # the rest of a refusal is missing, but what was refused is clear
+            error = self._refusal()
+        elif isinstance(exc, PoolClosed):
+            error = PoolClosed(words)
+        elif isinstance(exc, ConnectTimeout):
+            error = ConnectTimeout(f"no connection to the proxy {self._proxy}: {words}")
+        elif isinstance(exc, ConnectError):
+            error = ConnectError(f"no connection to the proxy {self._proxy}: {words}")
+        else:
+            error = ProxyError(f"the proxy {self._proxy} gave no tunnel: {words}")
+        error.__cause__ = exc
+        return error
+
+
+def _of_connections(trace: TraceHook) -> TraceHook:
+    """Returns a hook that passes on to `trace` what happens to connections, and not what happens to exchanges."""
+
+    def hook(event: TraceEvent) -> None:
+        if event.name.startswith("connect.") and not isinstance(event, ConnectFailed):
+            trace(event)
+
+    return hook
