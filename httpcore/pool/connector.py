@@ -21,12 +21,13 @@ import ssl
 from collections.abc import Callable, Hashable
 from typing import Protocol, TypeVar
 
-from httpcore.exceptions import ConnectError, ConnectTimeout, HTTPCoreError
+from httpcore.exceptions import ConnectError, ConnectTimeout, HTTPCoreError, ProxyError
 from httpcore.pool.routes import Route, RouteOptions
 from httpcore.pool.tcp_connector import TCPConnector
-from httpcore.pool.tunnels import Submit, open_http_tunnel, open_socks_tunnel
+from httpcore.pool.tunnels import UNREACHABLE, Submit, open_http_tunnel, open_socks_tunnel, socks_hosts
 from httpcore.protocols.base import HTTPProtocol
 from httpcore.protocols.handshake import Negotiation, Versions
+from httpcore.proxies import Proxy
 from httpcore.tls import ContextCache
 from httpcore.trace import ConnectFailed, TraceHook, emit
 from httpcore.upgraded import Relay, UpgradedStream
@@ -164,32 +165,48 @@ class Dialer:
             return None
         # Who is at the other end, and by whom we got there: a session is resumed with nobody else (CVE-2021-22890).
         where: Hashable = (route.origin, route.server_hostname, route.proxy, route.tunnel, route.network)
-        return await self._contexts.load(route.ssl, versions.alpn_protocols)
+        # A connector of the caller's own gets the context itself: it may do with it what a stand-in cannot.
+        return await self._contexts.load(route.ssl, versions.alpn_protocols, where if self._connector is None else None)
 
     async def _open(self, route: Route, seconds: float | None, trace: TraceHook | None) -> UpgradedStream:
         """Returns the bytes from and to the origin, ahead of its TLS."""
-        target = route.origin
         proxy = route.proxy if route.tunnel else None
-        if proxy is not None and route.network is not None:
+        if proxy is None:
+            return await self._open_socket(route, route.origin, trace)
+        target = route.origin
+        if route.network is not None:
             target = Origin(target.scheme, *route.network.destination(target.host, target.port))
-        if proxy is not None and not proxy.is_socks:
+        if not proxy.is_socks:
             assert self._submit is not None
             return await open_http_tunnel(self._submit, route.hop(self._versions), target, seconds, trace)
-        relay = await self._first(route).connect(
-            Relay,
-            target if proxy is None else proxy.origin,
-            ssl_context=None,
-            server_hostname=None,
-            trace=trace,
-        )
-        stream = UpgradedStream(relay.receiver)
+        *others, last = await socks_hosts(route, target, trace)
+        for host in others:
+            try:
+                return await self._open_by_socks(route, proxy, host, target.port, trace)
+            except ProxyError as exc:
+                if exc.reply_code not in UNREACHABLE:
+                    raise
+        return await self._open_by_socks(route, proxy, last, target.port, trace)
+
+    async def _open_by_socks(
+        self, route: Route, proxy: Proxy, host: str, port: int, trace: TraceHook | None
+    ) -> UpgradedStream:
+        stream = await self._open_socket(route, proxy.origin, trace)
         try:
-            if route.proxy_protocol is not None:
-                info = relay.receiver.transport.get_extra_info
-                stream.write(route.proxy_protocol.header(info("sockname"), info("peername")))
-            if proxy is not None:
-                await open_socks_tunnel(stream, route, target, trace)
+            await open_socks_tunnel(stream, proxy, host, port, trace)
         except BaseException:
             stream.abort()
             raise
+        return stream
+
+    async def _open_socket(self, route: Route, origin: Origin, trace: TraceHook | None) -> UpgradedStream:
+        relay = await self._first(route).connect(Relay, origin, ssl_context=None, server_hostname=None, trace=trace)
+        stream = UpgradedStream(relay.receiver)
+        if route.proxy_protocol is not None:
+            info = relay.receiver.transport.get_extra_info
+            try:
+                stream.write(route.proxy_protocol.header(info("sockname"), info("peername")))
+            except BaseException:
+                stream.abort()
+                raise
         return stream

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from httpcore.config import SSLConfig, SSLTypes
 from httpcore.exceptions import ConnectError, HTTPCoreError, LocalProtocolError
 from httpcore.network import NetworkConfig
+from httpcore.pool.tcp_connector import check_target
 from httpcore.protocols.handshake import Versions
 from httpcore.proxies import DIRECT, Proxy, ProxyChooser, ProxyOverride
 from httpcore.proxy_protocol import ProxyProtocol
@@ -78,7 +79,7 @@ class RouteOptions(NamedTuple):
         except HTTPCoreError:
             raise
         except Exception as exc:
-            raise ConnectError(f"no proxy could be chosen: {exc!r}") from exc
+            raise ConnectError(f"no proxy could be chosen: the chooser failed with {type(exc).__name__}") from exc
 
 
 NO_OPTIONS = RouteOptions(SSLConfig(), None, None, None)
@@ -112,9 +113,12 @@ class Route(NamedTuple):
         Through a tunnel where there is a proxy; or to the proxy itself, if it may `forward` requests and can.
 
         Raises:
-            ConnectError: see `RouteOptions.choose_proxy`.
+            ConnectError: see `RouteOptions.choose_proxy`; or the egress policy refuses the address in the URL, which
+                nobody but the proxy would see.
         """
         proxy = None if options.proxy is None else options.choose_proxy(origin)
+        if proxy is not None and proxy.resolves_names:
+            check_target(options.network, origin.host, origin.port)
         tls = origin.scheme == "https"
         # Without ALPN, HTTP/2 takes prior knowledge: RFC 9113 3.3.
         http2 = versions.http2 is not None if tls else not versions.http1
@@ -134,7 +138,7 @@ class Route(NamedTuple):
         Raises:
             LocalProtocolError: it needs a version of HTTP that may not be spoken, or has credentials for a proxy, which
                 would reach its origin.
-            ConnectError: see `RouteOptions.choose_proxy`.
+            ConnectError: see `to`.
         """
         forward = not request.upgrades and request.method != b"CONNECT"
         route = cls.to(request.url.origin, options, versions, forward=forward)

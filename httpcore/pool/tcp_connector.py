@@ -23,7 +23,7 @@ from httpcore.tls import describe_tls_error
 from httpcore.trace import ResolveComplete, ResolveStarted, TCPConnected, TLSEstablished, TraceHook, emit
 from httpcore.urls import Origin
 
-__all__ = ["AddrInfo", "TCPConnector", "resolve", "translate"]
+__all__ = ["AddrInfo", "TCPConnector", "check_target", "resolve", "translate"]
 
 _P = TypeVar("_P", bound=asyncio.Protocol)
 
@@ -200,6 +200,21 @@ async def resolve(
     if trace is not None:
         emit(trace, ResolveComplete(loop.time(), tuple(str(info[4][0]) for info in infos)), loop)
     return infos
+
+
+def check_target(network: NetworkConfig | None, host: str, port: int) -> None:
+    """Asks the egress policy about what a proxy is to connect to, where the URL has the address itself.
+
+    What a name leads to there only the proxy knows.
+
+    Raises:
+        ConnectError: the policy refused it, or failed.
+        HTTPCoreError: the policy raised it.
+    """
+    if network is not None and network.egress is not None:
+        host, port = network.destination(host, port)
+        if _is_address(host):
+            _let_out(network.egress, _numeric(host, port), host, port, False)
 
 
 async def _ask(resolver: Resolver, host: str) -> Resolution:

@@ -7,6 +7,7 @@ that a proxy which speaks HTTP/2 gives many tunnels on one connection, and a ref
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable
 from typing import TypeAlias
 
@@ -18,6 +19,7 @@ from httpcore.exceptions import (
     PoolClosed,
     ProxyError,
     ReadError,
+    WriteError,
     quote_peer_text,
 )
 from httpcore.handlers import ResponseHandler, ResponseHead
@@ -32,10 +34,13 @@ from httpcore.trace import ConnectFailed, TraceEvent, TraceHook, TunnelEstablish
 from httpcore.upgraded import UpgradedStream
 from httpcore.urls import Origin, authority_form
 
-__all__ = ["MAX_REFUSAL_SIZE", "Submit", "open_http_tunnel", "open_socks_tunnel"]
+__all__ = ["MAX_REFUSAL_SIZE", "UNREACHABLE", "Submit", "open_http_tunnel", "open_socks_tunnel", "socks_hosts"]
 
 MAX_REFUSAL_SIZE = 64 * 1024
 """Bytes of a proxy's answer that refuses a tunnel which are kept for `ProxyError.body`."""
+
+UNREACHABLE = frozenset({3, 4, 5, 6, 8})
+"""Replies of a SOCKS5 proxy after which another address may do: no route to it, refused, no such kind (RFC 1928 6)."""
 
 Submit: TypeAlias = Callable[[HTTPExchange, Route], None]
 """Starts an exchange on a connection of a route, now or later, or fails it: `Slots.submit`."""
@@ -79,37 +84,50 @@ async def open_http_tunnel(
     return stream
 
 
-async def open_socks_tunnel(stream: UpgradedStream, route: Route, target: Origin, trace: TraceHook | None) -> None:
-    """Asks the SOCKS proxy at the other end of `stream` to connect it with the host and port of `target`.
+async def socks_hosts(route: Route, target: Origin, trace: TraceHook | None) -> list[str]:
+    """Returns what a SOCKS proxy is to be asked for, one after the other: the name, or the addresses it leads to.
 
     Raises:
-        ProxyError: the proxy refused, or broke the rules, or the connection.
-        ConnectError: the host's name, which such a proxy is not told, was not found, or may not be connected to.
-        LocalProtocolError: this version of SOCKS cannot name the host.
+        ConnectError, ConnectTimeout: see `resolve`; or the proxy can be told of none of the addresses.
     """
     proxy = route.proxy
     assert proxy is not None
+    if proxy.resolves_names:
+        return [target.host]
+    infos = await resolve(route.network, target.host, target.port, is_proxy=False, trace=trace)
+    hosts = [str(info[4][0]) for info in infos if info[0] == socket.AF_INET or proxy.scheme != "socks4"]
+    if not hosts:
+        raise ConnectError("SOCKS4 has IPv4 addresses only, and the host has none")
+    return hosts
+
+
+async def open_socks_tunnel(
+    stream: UpgradedStream, proxy: Proxy, host: str, port: int, trace: TraceHook | None
+) -> None:
+    """Asks the SOCKS `proxy` at the other end of `stream` to connect it with `host` and `port`.
+
+    Raises:
+        ProxyError: the proxy refused, or broke the rules, or the connection.
+        LocalProtocolError: this version of SOCKS cannot name the host.
+    """
     loop = asyncio.get_running_loop()
-    host = target.host
-    if not proxy.resolves_names:
-        host = str((await resolve(route.network, host, target.port, is_proxy=False, trace=trace))[0][4][0])
     if trace is not None:
-        emit(trace, TunnelStarted(loop.time(), str(proxy), target.host, target.port), loop)
-    handshake = SocksHandshake(5 if proxy.scheme.startswith("socks5") else 4, host, target.port, proxy.auth)
-    stream.write(handshake.begin())
+        emit(trace, TunnelStarted(loop.time(), str(proxy), host, port), loop)
+    handshake = SocksHandshake(5 if proxy.scheme.startswith("socks5") else 4, host, port, proxy.auth)
     try:
+        stream.write(handshake.begin())
         while not handshake.done:
             received = await stream.read()
             if not received:
                 handshake.eof()
             if answer := handshake.receive(received):
                 stream.write(answer)
-    except ReadError as exc:
+    except (ReadError, WriteError) as exc:
         raise ProxyError(f"the connection to the proxy {proxy} broke in the middle of its handshake") from exc
     if handshake.leftover:
         raise ProxyError(f"the proxy {proxy} sent bytes that belong to nothing")
     if trace is not None:
-        emit(trace, TunnelEstablished(loop.time(), str(proxy), target.host, target.port), loop)
+        emit(trace, TunnelEstablished(loop.time(), str(proxy), host, port), loop)
 
 
 class _TunnelHandler(ResponseHandler):
