@@ -30,7 +30,7 @@ from httpcore.exceptions import (
     WriteError,
     WriteTimeout,
 )
-from httpcore.handlers import ConnectionInfo, Exchange, ResponseHandler, ResponseHead, Timings
+from httpcore.handlers import ConnectionInfo, Exchange, ResponseHandler, ResponseHead, Timings, TLSInfo
 from httpcore.headers import HOP_BY_HOP, Headers, without_hop_by_hop
 from httpcore.network import (
     CachingResolver,
@@ -99,6 +99,7 @@ __all__ = [
     "SSLConfig",
     "StreamConsumed",
     "TCPConnector",
+    "TLSInfo",
     "Timeout",
     "TimeoutConfig",
     "TimeoutException",

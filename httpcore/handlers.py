@@ -41,8 +41,8 @@ class TLSInfo(NamedTuple):
     """What was negotiated on a connection with TLS.
 
     Attributes:
-        version: e.g. `"TLSv1.3"`; `None` if the handshake never ended.
-        cipher: the cipher suite's name in OpenSSL's words; `None` likewise.
+        version: e.g. `"TLSv1.3"`.
+        cipher: the cipher suite's name in OpenSSL's words.
         alpn_protocol: what the server chose, e.g. `"h2"` (RFC 7301); `None` if it chose nothing.
         server_hostname: the name or address that was asked for and verified; `None` without one.
         certificate: the server's own, in DER, whether it was verified or not; `None` if it sent none. Names and dates
@@ -57,6 +57,32 @@ class TLSInfo(NamedTuple):
     certificate: bytes | None
     session_reused: bool
 
+    @classmethod
+    def of(cls, ssl_object: object) -> TLSInfo | None:
+        """Returns what `ssl_object` tells, whose handshake is over; `None` if it is no TLS object of Python's.
+
+        To be asked at once: after a fatal alert OpenSSL knows nothing of it any more.
+        """
+        if not isinstance(ssl_object, (ssl.SSLObject, ssl.SSLSocket)):
+            return None
+        cipher = ssl_object.cipher()
+        return cls(
+            ssl_object.version(),
+            None if cipher is None else cipher[0],
+            ssl_object.selected_alpn_protocol(),
+            ssl_object.server_hostname,
+            ssl_object.getpeercert(binary_form=True),
+            bool(ssl_object.session_reused),
+        )
+
+    def __repr__(self) -> str:
+        certificate = None if self.certificate is None else f"{len(self.certificate)} bytes"
+        return (
+            f"TLSInfo(version={self.version!r}, cipher={self.cipher!r}, alpn_protocol={self.alpn_protocol!r}, "
+            f"server_hostname={self.server_hostname!r}, certificate={certificate}, "
+            f"session_reused={self.session_reused!r})"
+        )
+
 
 class ConnectionInfo(NamedTuple):
     """What is known of the connection that carries an exchange.
@@ -66,28 +92,14 @@ class ConnectionInfo(NamedTuple):
         peer_address: the other end's socket address, `None` where the transport has none.
         local_address: this end's.
         ssl_object: the TLS object (`version()`, `cipher()`, `getpeercert()`), `None` without TLS.
+        tls: what was negotiated, which stays when the connection ends; `None` without TLS.
     """
 
     connection_id: int
     peer_address: tuple[str, int] | tuple[str, int, int, int] | str | None
     local_address: tuple[str, int] | tuple[str, int, int, int] | str | None
     ssl_object: ssl.SSLObject | None
-
-    @property
-    def tls(self) -> TLSInfo | None:
-        """What was negotiated, also after the connection ended; `None` without TLS."""
-        tls = self.ssl_object
-        if tls is None:
-            return None
-        cipher = tls.cipher()
-        return TLSInfo(
-            tls.version(),
-            None if cipher is None else cipher[0],
-            tls.selected_alpn_protocol(),
-            tls.server_hostname,
-            tls.getpeercert(binary_form=True),
-            bool(tls.session_reused),
-        )
+    tls: TLSInfo | None = None
 
 
 class Timings(NamedTuple):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
+import re
 import ssl
 
 from httpcore.exceptions import ConnectError
@@ -12,7 +12,8 @@ from httpcore.exceptions import ConnectError
 __all__ = ["check_pins", "parse_pin", "spki_pin"]
 
 _PREFIX = "sha256/"
-_BASE64_LENGTH = 44  # characters: 32 bytes, padded
+_BASE64_LENGTH = 44  # characters: of 32 bytes, padded
+_BASE64 = re.compile(r"[A-Za-z0-9+/]{43}=")
 
 # DER's tags (X.690 8.1.2) that stand before the key in a certificate.
 _INTEGER = 0x02
@@ -27,21 +28,16 @@ def parse_pin(pin: str) -> str:
         pin: `sha256/<base64>` (RFC 7469 2.1.1), `sha256//<base64>` (curl), or the Base64 alone.
 
     Raises:
-        ValueError: it is none of these, or not of 32 bytes.
+        ValueError: it is none of these.
     """
     text = pin.removeprefix(_PREFIX)
-    if len(text) > _BASE64_LENGTH and text != pin:
+    if text != pin and len(text) > _BASE64_LENGTH:
         text = text.removeprefix("/")  # curl's second one: Base64 itself may begin with a slash, so its length decides
-    try:
-        digest = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError) as exc:  # ValueError: it is not ASCII
-        raise ValueError(f"the pin {pin!r} is no Base64: {exc}") from exc
-    if len(digest) != hashlib.sha256().digest_size:
-        raise ValueError(f"the pin {pin!r} is of {len(digest)} bytes: it has to be a SHA-256 digest, of 32")
-    canonical = base64.b64encode(digest).decode("ascii")
-    if canonical != text:
+    if not _BASE64.fullmatch(text):
+        raise ValueError(f"the pin {pin!r} is not the Base64 of a SHA-256 digest: 43 characters and '='")
+    if base64.b64encode(base64.b64decode(text)).decode("ascii") != text:
         raise ValueError(f"the pin {pin!r} is no Base64: its last character has bits that stand for nothing")
-    return _PREFIX + canonical
+    return _PREFIX + text
 
 
 def spki_pin(certificate: bytes) -> str:
@@ -73,12 +69,12 @@ def check_pins(pins: tuple[str, ...], ssl_object: ssl.SSLObject | None) -> None:
     """
     if not pins:
         return
-    certificate = None if ssl_object is None else ssl_object.getpeercert(binary_form=True)
-    if certificate is None:
-        raise ConnectError("there is no certificate of the server's to be checked against the pins")
     try:
+        certificate = None if ssl_object is None else ssl_object.getpeercert(binary_form=True)
+        if certificate is None:
+            raise ConnectError("there is no certificate of the server's to be checked against the pins")
         found = spki_pin(certificate)
-    except ValueError as exc:
+    except ValueError as exc:  # also if the handshake is not over
         raise ConnectError(f"the server's certificate cannot be checked against the pins: {exc}") from exc
     if found not in pins:
         raise ConnectError(f"the server's key is none of those that were pinned: its pin is {found}")

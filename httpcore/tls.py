@@ -97,16 +97,12 @@ def _system_context() -> ssl.SSLContext:
 
 
 class ContextCache:
-    """The contexts of one pool, each made once and off the loop's thread, and the sessions that can be resumed.
+    """The contexts of one pool, each made once and off the loop's thread, and the sessions that can be resumed."""
 
-    Args:
-        sessions: keeps them; `None` is a `SessionCache` as it is by default.
-    """
-
-    def __init__(self, sessions: SessionCache | None = None) -> None:
+    def __init__(self) -> None:
         self._contexts: dict[tuple[SSLConfig, tuple[str, ...]], ssl.SSLContext] = {}
         self._lock = threading.Lock()  # a hundred first requests at once must not make a hundred contexts
-        self._sessions = SessionCache() if sessions is None else sessions
+        self._sessions = SessionCache()
 
     async def load(self, config: SSLConfig, alpn_protocols: tuple[str, ...], where: Hashable = None) -> ssl.SSLContext:
         """Returns the context for `config` that offers `alpn_protocols`.

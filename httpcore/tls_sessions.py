@@ -56,15 +56,17 @@ class ResumableObject(ssl.SSLObject):
             self._seen = offered.session.id
 
     def _hand_in(self) -> None:
-        version, session = self.version(), self.session
-        if self._keeper is None or version is None or session is None:  # None: the handshake is not over
+        if self._keeper is None:
             return
-        if version == "TLSv1.3":
-            # Tickets come after the handshake, and none is used twice: whoever watches the network would see that
-            # both connections are the same client's (RFC 8446 C.4).
-            if not session.has_ticket or session.id == self._seen:
-                return
-        elif not session.id:
+        try:
+            version, session = self.version(), self.session
+        except ValueError:  # the handshake has begun, and there is half a session
+            return
+        if version is None or session is None:  # the handshake is not over, or a fatal alert has ended everything
+            return
+        # In TLS 1.3 tickets come after the handshake, until then there is no id; and none is used twice: who watches
+        # the network would see that both connections are the same client's (RFC 8446 C.4).
+        if version == "TLSv1.3" and session.id == self._seen:
             return
         self._seen = session.id
         verified_at = self._offered.verified_at if self._offered is not None and self.session_reused else self._began_at

@@ -97,11 +97,23 @@ class UpgradedReceiver:
 class Relay(asyncio.Protocol):
     """A protocol that does nothing but to hand everything on, where no HTTP protocol stands on a transport."""
 
-    receiver: UpgradedReceiver
+    _receiver: UpgradedReceiver | None = None
+
+    @property
+    def receiver(self) -> UpgradedReceiver:
+        """To whom. From `connection_made` on."""
+        if self._receiver is None:
+            raise ConnectError("the connector gave a protocol whose connection_made was not called")
+        return self._receiver
+
+    def abandon(self) -> None:
+        """Closes the connection now, if there is one: nobody will read it."""
+        if self._receiver is not None:
+            self._receiver.transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The transport is there."""
-        self.receiver = UpgradedReceiver(cast(asyncio.Transport, transport), self, b"")
+        self._receiver = UpgradedReceiver(cast(asyncio.Transport, transport), self, b"")
 
     def data_received(self, data: bytes) -> None:
         """Bytes came."""

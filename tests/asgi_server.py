@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
@@ -22,8 +23,10 @@ ASGIApp = Callable[[Message, Receive, Send], Awaitable[None]]
 
 
 @contextlib.asynccontextmanager
-async def asgi_server(app: ASGIApp, ssl_context: ssl.SSLContext | None = None) -> AsyncIterator[Origin]:
-    """Serves `app` on a free port of the loopback address."""
+async def asgi_server(
+    app: ASGIApp, ssl_context: ssl.SSLContext | None = None, *, uds: Path | None = None
+) -> AsyncIterator[Origin]:
+    """Serves `app` on a free port of the loopback address, or on a unix socket."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = _Connection(reader, writer)
@@ -31,7 +34,7 @@ async def asgi_server(app: ASGIApp, ssl_context: ssl.SSLContext | None = None) -
             pass
         await connection.linger()
 
-    async with serving(serve, ssl_context) as origin:
+    async with serving(serve, ssl_context, uds=uds) as origin:
         yield origin
 
 
@@ -64,8 +67,8 @@ class _Connection:
             "query_string": query,
             "root_path": "",
             "headers": list(request.headers),
-            "client": self._writer.get_extra_info("peername")[:2],
-            "server": self._writer.get_extra_info("sockname")[:2],
+            "client": _address(self._writer.get_extra_info("peername")),
+            "server": _address(self._writer.get_extra_info("sockname")),
             "extensions": {"http.response.early_hint": {}, "http.response.trailers": {}},
         }
         self._request_ended = False
@@ -151,3 +154,8 @@ class _Connection:
     def _end(self, trailers: list[tuple[bytes, bytes]]) -> None:
         self._write(h11.EndOfMessage(headers=trailers))
         self._response_ended.set()
+
+
+def _address(name: tuple[Any, ...] | str) -> tuple[Any, ...] | None:
+    """Host and port as ASGI has them; `None` for a unix socket, whose name is a path."""
+    return name[:2] if isinstance(name, tuple) else None

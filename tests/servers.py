@@ -359,8 +359,12 @@ class Origin:
 
 
 @contextlib.asynccontextmanager
-async def serving(serve: Serve, ssl_context: ssl.SSLContext | None = None) -> AsyncIterator[Origin]:
+async def serving(
+    serve: Serve, ssl_context: ssl.SSLContext | None = None, *, uds: Path | None = None
+) -> AsyncIterator[Origin]:
     """Runs `serve(reader, writer)` for each connection, which is closed when it returns.
+
+    It listens on a free port of the loopback address; or on a unix socket, which has no place in the URL.
 
     On leaving, what still runs is cancelled, and what one of them raised is raised.
     """
@@ -384,9 +388,13 @@ async def serving(serve: Serve, ssl_context: ssl.SSLContext | None = None) -> As
                 await writer.wait_closed()
             tasks.discard(task)
 
-    server = await asyncio.start_server(run, "127.0.0.1", 0, ssl=ssl_context)
-    port = server.sockets[0].getsockname()[1]
-    origin = Origin(f"http://127.0.0.1:{port}" if ssl_context is None else f"https://localhost:{port}")
+    if uds is not None:
+        server = await asyncio.start_unix_server(run, uds, ssl=ssl_context)
+        origin = Origin("http://localhost" if ssl_context is None else "https://localhost")
+    else:
+        server = await asyncio.start_server(run, "127.0.0.1", 0, ssl=ssl_context)
+        port = server.sockets[0].getsockname()[1]
+        origin = Origin(f"http://127.0.0.1:{port}" if ssl_context is None else f"https://localhost:{port}")
     try:
         yield origin
     finally:

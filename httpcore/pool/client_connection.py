@@ -13,7 +13,15 @@ from httpcore.handlers import ConnectionInfo
 from httpcore.network import NetworkConfig
 from httpcore.pool.connector import Connector, Dialer, check_connector
 from httpcore.pool.dispatcher import DEFAULT_MAX_BODY_SIZE, Dispatcher
-from httpcore.pool.routes import NO_EXTENDED_CONNECT, NO_OPTIONS, NO_UPGRADE, Route, RouteOptions
+from httpcore.pool.routes import (
+    NO_EXTENDED_CONNECT,
+    NO_OPTIONS,
+    NO_PROXY_CREDENTIALS,
+    NO_UPGRADE,
+    Route,
+    RouteOptions,
+    can_forward,
+)
 from httpcore.pool.slots import Slots
 from httpcore.protocols.base import DEFAULT_TIMEOUT, HTTPProtocol
 from httpcore.protocols.exchange import HTTPExchange
@@ -52,6 +60,8 @@ class ClientConnection(Dispatcher):
         )
         self.origin = origin
         self._protocol = protocol
+        self._tunnelled = False  # whether the connection goes through a proxy's tunnel
+        self._hops: Slots | None = None  # the connection to an HTTP/2 proxy, where that carries it
 
     @classmethod
     async def connect(
@@ -105,7 +115,7 @@ class ClientConnection(Dispatcher):
                 exc.host, exc.port, exc.phase = origin.host, origin.port, Phase.CONNECTING
             raise
         hops.close(force=False)
-        return cls(
+        connection = cls(
             protocol,
             origin,
             options=options,
@@ -115,6 +125,9 @@ class ClientConnection(Dispatcher):
             high_water=high_water,
             low_water=low_water,
         )
+        connection._tunnelled = route.tunnel
+        connection._hops = hops
+        return connection
 
     @property
     def available(self) -> int:
@@ -145,6 +158,10 @@ class ClientConnection(Dispatcher):
             exchange.fail(LocalProtocolError(NO_UPGRADE))
         elif exchange.request.protocol is not None and not isinstance(self._protocol, HTTP2Protocol):
             exchange.fail(LocalProtocolError(NO_EXTENDED_CONNECT))
+        elif self._tunnelled and b"proxy-authorization" in exchange.request.names:
+            exchange.fail(LocalProtocolError(NO_PROXY_CREDENTIALS))
+        elif self._protocol.proxy_fields is not None and not can_forward(exchange.request):
+            exchange.fail(LocalProtocolError("no proxy forwards an upgrade or a CONNECT: use Proxy(tunnel=True)"))
         elif not self._protocol.available or not self._protocol.ready():
             state = "closed" if self._protocol.closing else "busy"
             exchange.fail(LocalProtocolError(f"the connection can take no request now: it is {state}"))
@@ -162,6 +179,8 @@ class ClientConnection(Dispatcher):
         else:
             self._protocol.close("the connection was closed")
         await self._protocol.wait_closed()
+        if self._hops is not None:
+            await self._hops.wait_gone(force=True)
 
     def __del__(self, _warn: type[ResourceWarning] = ResourceWarning) -> None:
         protocol = getattr(self, "_protocol", None)  # not there if the arguments were refused

@@ -36,6 +36,7 @@ from httpcore.urls import Origin
 __all__ = ["Connector", "Dialer", "check_connector"]
 
 _P = TypeVar("_P", bound=asyncio.Protocol)
+_First = TypeVar("_First", Negotiation, Relay)  # what the connector is to put on the socket
 
 
 class Connector(Protocol):
@@ -122,7 +123,10 @@ class Dialer:
         except TimeoutError as exc:
             error = ConnectTimeout(f"no connection was made within {seconds} seconds")
             error.__cause__ = exc
-        except Exception as exc:
+        except (Exception, asyncio.CancelledError) as exc:
+            task = asyncio.current_task()
+            if isinstance(exc, asyncio.CancelledError) and task is not None and task.cancelling():
+                raise  # else it is something of the connector's own that was cancelled
             error = ConnectError(f"the connector failed: {exc!r}")
             error.__cause__ = exc
         if trace is not None:
@@ -146,19 +150,41 @@ class Dialer:
             negotiation = Negotiation(versions, pins)
             await negotiation.begin(stream, context, route.server_hostname, trace)
         else:
-            negotiation = await self._first(route).connect(
-                functools.partial(Negotiation, versions, pins),
-                route.origin,
-                ssl_context=context,
-                server_hostname=route.server_hostname,
-                trace=trace,
-            )
+            negotiate = functools.partial(Negotiation, versions, pins)
+            negotiation = await self._connect(negotiate, route, route.origin, context, trace)
         protocol = negotiation.result()
         protocol.proxy_fields = proxy_fields
         return protocol
 
-    def _first(self, route: Route) -> Connector:
-        return self._connector or TCPConnector(route.network, to_proxy=route.proxy is not None)
+    async def _connect(
+        self,
+        factory: Callable[[], _First],
+        route: Route,
+        origin: Origin,
+        context: ssl.SSLContext | None,
+        trace: TraceHook | None,
+    ) -> _First:
+        """Opens the socket of `route`, to `origin`, with TLS if there is a `context`."""
+        connector = self._connector or TCPConnector(route.network, to_proxy=route.proxy is not None)
+        made: list[_First] = []
+
+        def make() -> _First:
+            made.append(factory())
+            return made[-1]
+
+        protocol = await connector.connect(
+            make,
+            origin,
+            ssl_context=context,
+            server_hostname=None if context is None else route.server_hostname,
+            trace=trace,
+        )
+        if protocol in made:
+            return protocol
+        for each in made:
+            each.abandon()
+        what = type(protocol).__name__  # the pair that create_connection returns, say
+        raise ConnectError(f"the connector failed: it returned {what}, not the protocol that it was to make")
 
     async def _load(self, route: Route, versions: Versions) -> ssl.SSLContext | None:
         if route.ssl is None:
@@ -200,7 +226,7 @@ class Dialer:
         return stream
 
     async def _open_socket(self, route: Route, origin: Origin, trace: TraceHook | None) -> UpgradedStream:
-        relay = await self._first(route).connect(Relay, origin, ssl_context=None, server_hostname=None, trace=trace)
+        relay = await self._connect(Relay, route, origin, None, trace)
         stream = UpgradedStream(relay.receiver)
         if route.proxy_protocol is not None:
             info = relay.receiver.transport.get_extra_info

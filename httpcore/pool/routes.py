@@ -14,7 +14,15 @@ from httpcore.proxy_protocol import ProxyProtocol
 from httpcore.request import Request
 from httpcore.urls import Origin
 
-__all__ = ["NO_EXTENDED_CONNECT", "NO_OPTIONS", "NO_UPGRADE", "Route", "RouteOptions"]
+__all__ = [
+    "NO_EXTENDED_CONNECT",
+    "NO_OPTIONS",
+    "NO_PROXY_CREDENTIALS",
+    "NO_UPGRADE",
+    "Route",
+    "RouteOptions",
+    "can_forward",
+]
 
 _ANY_NETWORK = NetworkConfig()
 
@@ -132,16 +140,14 @@ class Route(NamedTuple):
     def of(cls, request: Request, options: RouteOptions, versions: Versions) -> Route:
         """Returns the route of `request`.
 
-        If it asks for an upgrade, one that only HTTP/1.1 may be spoken on. What is to be upgraded, and a CONNECT, no
-        proxy can forward.
+        If it asks for an upgrade, one that only HTTP/1.1 may be spoken on.
 
         Raises:
             LocalProtocolError: it needs a version of HTTP that may not be spoken, or has credentials for a proxy, which
                 would reach its origin.
             ConnectError: see `to`.
         """
-        forward = not request.upgrades and request.method != b"CONNECT"
-        route = cls.to(request.url.origin, options, versions, forward=forward)
+        route = cls.to(request.url.origin, options, versions, forward=can_forward(request))
         if request.upgrades and route.http2:
             if not versions.http1:
                 raise LocalProtocolError(NO_UPGRADE)
@@ -149,7 +155,7 @@ class Route(NamedTuple):
         if request.protocol is not None and not route.http2:
             raise LocalProtocolError(NO_EXTENDED_CONNECT)
         if route.tunnel and b"proxy-authorization" in request.names:
-            raise LocalProtocolError("proxy-authorization would go through the tunnel to the origin: use Proxy(auth=)")
+            raise LocalProtocolError(NO_PROXY_CREDENTIALS)
         return route
 
     def hop(self, versions: Versions) -> Route:
@@ -167,10 +173,16 @@ class Route(NamedTuple):
         return self.ssl.server_hostname or self.origin.host.removesuffix(".")
 
 
+def can_forward(request: Request) -> bool:
+    """Returns whether a proxy can forward `request`: not what is to be upgraded, and no CONNECT."""
+    return not request.upgrades and request.method != b"CONNECT"
+
+
 NO_UPGRADE = (
     "HTTP/2 has no upgrade field (RFC 9113 8.6): allow HTTP/1.1, or ask by extended CONNECT "
     '(Request("CONNECT", url, protocol="websocket"))'
 )
+NO_PROXY_CREDENTIALS = "proxy-authorization would go through the tunnel to the origin: use Proxy(auth=)"
 NO_EXTENDED_CONNECT = (
     "a request with protocol= (extended CONNECT, RFC 8441) needs HTTP/2: use https with http2 allowed, or http1=False"
 )

@@ -191,8 +191,8 @@ class Slots:
             if self._gone is None:
                 self._gone = self.loop.create_future()
             await asyncio.shield(self._gone)
-        if self._below is not None:
-            await self._below.wait_gone(force=force)
+        if self._below is not None:  # where nothing is left here, nothing below carries anything but ends of tunnels
+            await self._below.wait_gone(force=force or not self._all)
 
     # What dials end with.
 

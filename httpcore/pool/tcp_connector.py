@@ -10,6 +10,7 @@ import errno
 import ipaddress
 import socket
 import ssl
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeAlias, TypeVar
 
@@ -77,7 +78,6 @@ class TCPConnector:
                     sock.close()
                     raise
                 emit(trace, TCPConnected(loop.time(), address), loop)
-            # uvloop has no transport for a unix socket but the one; its own `create_connection` refuses.
             create = loop.create_connection if path is None else loop.create_unix_connection
             transport, protocol = await create(
                 protocol_factory,
@@ -139,9 +139,9 @@ class TCPConnector:
                 return sock
             except OSError as exc:
                 sock.close()
-                # While the backlog is full connect() says EAGAIN, which loops take for EINPROGRESS, and so for success.
+                # While the backlog is full Linux says EAGAIN, which loops take for EINPROGRESS, and then for success.
                 # A blocking socket would wait for its turn; nothing tells of it but trying.
-                if exc.errno != errno.ENOTCONN:
+                if exc.errno != errno.ENOTCONN or sys.platform != "linux":
                     raise
             except BaseException:
                 sock.close()

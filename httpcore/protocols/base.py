@@ -17,7 +17,7 @@ from typing import Protocol, cast
 
 from httpcore.config import TimeoutConfig, TimeoutTypes
 from httpcore.exceptions import HTTPCoreError, LocalProtocolError, ReadError, RemoteProtocolError, WriteError
-from httpcore.handlers import ConnectionInfo, Exchange, ResponseHandler
+from httpcore.handlers import ConnectionInfo, Exchange, ResponseHandler, TLSInfo
 from httpcore.protocols.exchange import HTTPExchange
 from httpcore.protocols.flow import ReadGate, WriteGate
 from httpcore.request import Request
@@ -180,7 +180,8 @@ class HTTPProtocol(asyncio.Protocol, ABC):
         self._read_gate = ReadGate(transport)
         self._write_gate = WriteGate(transport)
         info = transport.get_extra_info
-        self.info = ConnectionInfo(self.info.connection_id, info("peername"), info("sockname"), info("ssl_object"))
+        tls = info("ssl_object")
+        self.info = ConnectionInfo(self.info.connection_id, info("peername"), info("sockname"), tls, TLSInfo.of(tls))
         socket = info("socket")
         if socket is not None and hasattr(select, "poll"):
             poll = select.poll()

@@ -70,6 +70,7 @@ class Negotiation(asyncio.Protocol):
         self._protocol: HTTPProtocol | None = None
         self._early = b""  # what came before connection_made, which is late where TLS begins on a transport
         self._early_eof = False
+        self._plain = False  # whether the server has no part in what TLS there is: it is an https proxy's, around us
         self._refusal = "the connector gave a protocol whose connection_made was not called"
         self._cause: Exception | None = None
 
@@ -95,12 +96,12 @@ class Negotiation(asyncio.Protocol):
             transport, unread = stream.detach()
         except ReadError as exc:
             raise ConnectError(f"the connection was closed as soon as it was made: {exc}") from exc
-        if context is None:
-            transport.set_protocol(self)
-        elif unread:
+        transport.set_protocol(self)  # at once: whom the transport had before was told that it is gone
+        self._plain = context is None
+        if context is not None and unread:
             transport.abort()
             raise ConnectError("the server sent something before TLS began")
-        else:
+        if context is not None:
             transport = await start_tls(transport, self, context, server_hostname)
             if trace is not None:
                 loop, tls = asyncio.get_running_loop(), transport.get_extra_info("ssl_object")
@@ -108,6 +109,11 @@ class Negotiation(asyncio.Protocol):
         self.connection_made(transport)
         if unread:
             self.data_received(unread)
+
+    def abandon(self) -> None:
+        """Closes the connection now, if there is one: nobody will ask for the result."""
+        if self._protocol is not None:
+            self._protocol.abort(ConnectError("nobody wants the connection"))
 
     def result(self) -> HTTPProtocol:
         """Returns the protocol, whose `connection_made` was called. To be asked after this one's was.
@@ -143,12 +149,12 @@ class Negotiation(asyncio.Protocol):
 
     def _choose(self, transport: asyncio.Transport) -> HTTPProtocol | None:
         http1, http2 = self._versions
-        tls = transport.get_extra_info("ssl_object")
+        tls = None if self._plain else transport.get_extra_info("ssl_object")
+        if self._pins:
+            check_pins(self._pins, tls)  # first: a connector whose own TLS shows no certificate passes no pin
         if tls is None:
             use_http2 = not http1
         else:
-            if self._pins:
-                check_pins(self._pins, tls)
             selected = tls.selected_alpn_protocol()
             use_http2 = selected == "h2"
             if use_http2 and http2 is None:

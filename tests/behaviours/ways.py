@@ -18,8 +18,9 @@ from tests.asgi_server import asgi_server
 from tests.asgi_server_h2 import asgi_server_h2
 from tests.conftest import TLSFiles
 from tests.origin_app import app
+from tests.proxies.http_proxy import http_proxy
 
-Fixture = Callable[[str], Any]  # gives a fixture of tests/servers.py, whose server is started when first asked for
+Fixture = Callable[[str], Any]  # gives a fixture, such as those of tests/servers.py, made when first asked for
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,47 @@ async def _hypercorn_h2(tls: TLSFiles, fixture: Fixture) -> AsyncIterator[Server
     yield Server(fixture("hypercorn").h2_url, pool_arguments, b"HTTP/2", multiplexed=True)
 
 
+@asynccontextmanager
+async def _uds(tls: TLSFiles, fixture: Fixture) -> AsyncIterator[Server]:
+    path = fixture("tmp_path") / "origin"
+    async with asgi_server(app, uds=path) as origin:
+        yield Server(origin.url, {"network": httpcore.NetworkConfig(uds=path)})
+
+
+@asynccontextmanager
+async def _squid(tls: TLSFiles, fixture: Fixture) -> AsyncIterator[Server]:
+    async with asgi_server(app) as origin:
+        yield Server(origin.url, {"proxy": fixture("squid").open.url})
+
+
+@asynccontextmanager
+async def _connect_tls(tls: TLSFiles, fixture: Fixture) -> AsyncIterator[Server]:
+    async with asgi_server(app, tls.server_context) as origin, http_proxy() as proxy:
+        yield Server(origin.url, {"ssl": httpcore.SSLConfig(verify=tls.ca_path), "proxy": proxy.url})
+
+
+@asynccontextmanager
+async def _connect_h2(tls: TLSFiles, fixture: Fixture) -> AsyncIterator[Server]:
+    ssl = httpcore.SSLConfig(verify=tls.ca_path)
+    proxy = httpcore.Proxy(fixture("squid").tls.url, ssl=ssl)
+    async with asgi_server_h2(app, tls.server_context) as origin:
+        yield Server(origin.url, {"ssl": ssl, "proxy": proxy}, b"HTTP/2", multiplexed=True)
+
+
+@asynccontextmanager
+async def _h2proxy(tls: TLSFiles, fixture: Fixture) -> AsyncIterator[Server]:
+    ssl = httpcore.SSLConfig(verify=tls.ca_path)
+    proxy = httpcore.Proxy(fixture("nghttpx").url, ssl=ssl)
+    async with asgi_server_h2(app, tls.server_context) as origin:
+        yield Server(origin.url, {"ssl": ssl, "proxy": proxy}, b"HTTP/2", multiplexed=True)
+
+
+@asynccontextmanager
+async def _socks5(tls: TLSFiles, fixture: Fixture) -> AsyncIterator[Server]:
+    async with asgi_server(app) as origin:
+        yield Server(origin.url, {"proxy": fixture("microsocks").url})
+
+
 WAYS: dict[str, Callable[[TLSFiles, Fixture], AbstractAsyncContextManager[Server]]] = {
     "h1": _h1,
     "h1+tls": _h1_tls,
@@ -104,12 +146,19 @@ WAYS: dict[str, Callable[[TLSFiles, Fixture], AbstractAsyncContextManager[Server
     "h2c": _h2c,
     "nginx+h2": _nginx_h2,
     "hypercorn+h2": _hypercorn_h2,
+    "uds": _uds,
+    "squid": _squid,  # forwards
+    "connect+tls": _connect_tls,
+    "connect+h2": _connect_h2,  # TLS inside of TLS
+    "h2proxy": _h2proxy,  # TLS inside of a stream of HTTP/2
+    "socks5": _socks5,
 }
+_TUNNELS = ["connect+tls", "connect+h2", "h2proxy", "socks5"]
 
 # uvicorn sends neither interim responses of an app's nor trailers.
-extended = pytest.mark.parametrize("server", ["h1", "h1+tls", "h2+tls", "h2c"], indirect=True)
+extended = pytest.mark.parametrize("server", ["h1", "h1+tls", "h2+tls", "h2c", "uds", *_TUNNELS], indirect=True)
 # nginx answers Expect itself, holds a refusal back until it has the request's body, and stops taking that body when
 # the response that comes meanwhile does not fit its buffers.
-duplex = pytest.mark.parametrize("server", ["h1", "h1+tls", "uvicorn", "h2+tls", "h2c"], indirect=True)
+duplex = pytest.mark.parametrize("server", ["h1", "h1+tls", "uvicorn", "h2+tls", "h2c", "uds", *_TUNNELS], indirect=True)
 # hypercorn leaves a stream open whose app has left.
 cutting = pytest.mark.parametrize("server", [name for name in WAYS if name != "hypercorn+h2"], indirect=True)

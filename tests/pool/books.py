@@ -17,15 +17,50 @@ __all__ = ["check_books", "check_empty"]
 
 
 def check_books(pool: ConnectionPool) -> None:
-    """Asserts every invariant of the books of `pool`."""
+    """Asserts every invariant of the books of `pool`, and of those of its connections to proxies below them."""
     slots = pool._slots
     if slots is None:
         return
+    states = _check_slots(slots)
+    assert pool.num_connections == states.total()
+    assert pool.num_keepalive_connections == states[SlotState.IDLE]
+    assert pool.num_active_connections == states.total() - states[SlotState.IDLE]
+    below = slots._below
+    if below is None:
+        return
+    _check_slots(below)
+    assert below._below is None
+    assert below.loop is slots.loop
+    assert below.closed == slots.closed
+    # Connections to proxies have no limit of their own: each is for one that is counted.
+    assert below.waiting_count == 0
+    _check_tunnels(slots, below)
+
+
+def check_empty(pool: ConnectionPool) -> None:
+    """Asserts that nothing is left in any of the books: no slot, no lane, no waiter, no timer."""
+    check_books(pool)
+    slots = pool._slots
+    while slots is not None:
+        assert slots._all == set()
+        assert slots._lanes == {}
+        assert not slots._idle
+        assert slots.waiting_count == 0
+        assert slots._waiters._for_place == []
+        assert slots._waiters._listed_count == 0
+        assert slots._waiters._deadlines._groups == {}
+        assert slots._dials.count == slots._draining == 0
+        assert slots._idle.expiry.when is None
+        assert slots._idle.expiry._handle is None
+        slots = slots._below
+
+
+def _check_slots(slots: Slots) -> Counter[SlotState]:
+    """Asserts what holds for the books of one level; returns how many slots are in each state."""
     states = Counter(slot.state for slot in slots._all)
     assert states[SlotState.CLOSED] == 0
-    assert pool.num_connections == len(slots._all) == states.total()
-    assert pool.num_keepalive_connections == len(slots._idle) == states[SlotState.IDLE]
-    assert pool.num_active_connections == states.total() - states[SlotState.IDLE]
+    assert slots.count == len(slots._all) == states.total()
+    assert slots.idle_count == len(slots._idle) == states[SlotState.IDLE]
     for slot in slots._all:
         _check_slot(slot, slots)
     for route, lane in slots._lanes.items():
@@ -36,24 +71,26 @@ def check_books(pool: ConnectionPool) -> None:
         assert not slots._idle
         assert slots.waiting_count == 0
         assert not any(lane.dialling for lane in slots._lanes.values())
+    return states
 
 
-def check_empty(pool: ConnectionPool) -> None:
-    """Asserts that nothing is left: no slot, no lane, no waiter, no timer."""
-    check_books(pool)
-    slots = pool._slots
-    if slots is None:
-        return
-    assert slots._all == set()
-    assert slots._lanes == {}
-    assert not slots._idle
-    assert slots.waiting_count == 0
-    assert slots._waiters._for_place == []
-    assert slots._waiters._listed_count == 0
-    assert slots._waiters._deadlines._groups == {}
-    assert slots._dials.count == slots._draining == 0
-    assert slots._idle.expiry.when is None
-    assert slots._idle.expiry._handle is None
+def _check_tunnels(slots: Slots, below: Slots) -> None:
+    """Asserts that what goes on below is for a dial above that runs."""
+    asked = sum(len(lane.dialling) for lane in below._lanes.values())
+    asked += sum(slot.reserved is not None for slot in below._all)
+    for lane in below._lanes.values():
+        assert lane.route.proxy is not None
+        assert not lane.route.tunnel
+        for waiter in lane.dialling:
+            assert waiter.exchange.request.method == b"CONNECT"
+    for slot in below._all:
+        protocol = slot.protocol
+        if isinstance(protocol, HTTP11Protocol):
+            exchange = protocol._exchange
+            asked += exchange is not None and not exchange.ended and protocol.state == ConnectionState.ACTIVE
+        elif isinstance(protocol, HTTP2Protocol):
+            asked += sum(not stream.exchange.ended for stream in protocol._members)
+    assert asked <= slots._dials.count, "a tunnel is asked for that nobody waits for"
 
 
 def _check_slot(slot: Slot, slots: Slots) -> None:
