@@ -29,6 +29,7 @@ _SCHEMES = "http, https, socks5, socks5h, socks4 or socks4a"
 _SOCKS_PORT = 1080  # RFC 1928 3; for SOCKS4 by custom
 _MAX_SOCKS5_CREDENTIAL = 255  # bytes: the lengths of RFC 1929 2 are one byte each
 
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*)://")
 
 # What frames a message, belongs to the connection, or is the request's own: none of it is the proxy's to be told.
@@ -267,15 +268,11 @@ def _check_headers(headers: HeaderTypes) -> tuple[tuple[bytes, bytes], ...]:
 def _encode_auth(auth: tuple[str | bytes, str | bytes]) -> tuple[bytes, bytes]:
     if not isinstance(auth, (tuple, list)) or len(auth) != 2 or not all(isinstance(p, (str, bytes)) for p in auth):
         raise TypeError("auth takes a tuple of user and password, each str or bytes")
-    user, password = auth
-    try:
-        return (
-            user.encode() if isinstance(user, str) else user,
-            password.encode() if isinstance(password, str) else password,
-        )
-    except UnicodeEncodeError:
-        # Without the cause: its object is the credential.
-        raise ValueError("auth contains a lone surrogate") from None
+    # Asked, instead of caught: the error's object is the credential, and would stay in what is raised then.
+    if any(isinstance(part, str) and _SURROGATE.search(part) for part in auth):
+        raise ValueError("auth contains a lone surrogate")
+    user, password = (part.encode() if isinstance(part, str) else part for part in auth)
+    return user, password
 
 
 def _check_credentials(scheme: str, user: bytes, password: bytes) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from asyncio import sslproto
 from typing import cast
 
 from httpcore.exceptions import ConnectError, ConnectTimeout
@@ -13,6 +14,16 @@ __all__ = ["TLS_SHUTDOWN_TIMEOUT", "start_tls"]
 
 TLS_SHUTDOWN_TIMEOUT = 1.0
 """Seconds for a peer to answer close_notify; it owes us nothing else by then."""
+
+
+class _TLSTransport(sslproto._SSLProtocolTransport):
+    """asyncio's, which can be ended from within.
+
+    Before Python 3.11.8 and 3.12.2 its own way of doing so raises: TLS in TLS that fails would not say why.
+    """
+
+    def _force_close(self, exc: BaseException | None) -> None:
+        self.abort()
 
 
 async def start_tls(
@@ -42,6 +53,8 @@ async def start_tls(
     try:
         if transport.is_closing():
             raise ConnectionResetError("the connection was lost before TLS began")  # asyncio would wait for it
+        if type(transport) is sslproto._SSLProtocolTransport:
+            transport.__class__ = _TLSTransport
         begin = loop.start_tls(
             transport,
             protocol,
@@ -52,6 +65,8 @@ async def start_tls(
         try:
             inner = await begin
         except TypeError:  # uvloop's takes its own transports only; asyncio's needs nothing that is asyncio's loop's
+            if isinstance(loop, asyncio.BaseEventLoop):
+                raise
             inner = await asyncio.BaseEventLoop.start_tls(
                 cast(asyncio.BaseEventLoop, loop),
                 transport,
@@ -69,5 +84,8 @@ async def start_tls(
     except Exception as exc:  # OSError of a socket, HTTPCoreError of a stream of HTTP/2, and whatever others raise
         transport.abort()
         raise ConnectError(describe_tls_error(exc)) from exc
-    assert inner is not None
+    # Lost between the end of the handshake and this turn of the loop; or aborted from here, as uvloop reports that.
+    if inner is None or inner.get_extra_info("ssl_object") is None:
+        transport.abort()
+        raise ConnectError("the connection was lost as soon as TLS had begun")
     return inner

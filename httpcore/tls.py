@@ -8,6 +8,7 @@ import os
 import ssl
 import sys
 import threading
+from collections import OrderedDict
 from collections.abc import Hashable
 from dataclasses import replace
 
@@ -19,6 +20,7 @@ from httpcore.tls_sessions import ResumableObject, SessionCache
 
 __all__ = ["ContextCache", "create_context", "describe_tls_error"]
 
+_SIZE = 128  # contexts, each of which may have a file of authorities parsed in it
 _OWN_VERIFIERS = ("darwin", "win32")  # systems that verify by themselves, which truststore asks to do so
 
 _default_lock = threading.Lock()  # two loops in two threads may ask for the default context at once
@@ -97,10 +99,15 @@ def _system_context() -> ssl.SSLContext:
 
 
 class ContextCache:
-    """The contexts of one pool, each made once and off the loop's thread, and the sessions that can be resumed."""
+    """The contexts of one pool, each made once and off the loop's thread, and the sessions that can be resumed.
 
-    def __init__(self) -> None:
-        self._contexts: dict[tuple[SSLConfig, tuple[str, ...]], ssl.SSLContext] = {}
+    Args:
+        size: how many contexts are kept: those used last.
+    """
+
+    def __init__(self, size: int = _SIZE) -> None:
+        self._size = size
+        self._contexts: OrderedDict[tuple[SSLConfig, tuple[str, ...]], ssl.SSLContext] = OrderedDict()
         self._lock = threading.Lock()  # a hundred first requests at once must not make a hundred contexts
         self._sessions = SessionCache()
 
@@ -118,20 +125,26 @@ class ContextCache:
         Raises:
             ConnectError: as for `create_context`.
         """
+        if isinstance(config.verify, ssl.SSLContext):
+            return config.verify
         # Names and pins are not the context's, and to make one takes long.
         key = replace(config, server_hostname=None, pins=()), alpn_protocols
-        context = self._contexts.get(key)
+        context = self._contexts.pop(key, None)
         if context is None:
             context = await asyncio.get_running_loop().run_in_executor(None, self._create, key)
+        self._contexts[key] = context  # at the end, as the one used last
+        if len(self._contexts) > self._size:
+            self._contexts.popitem(last=False)
         if where is None or context.sslobject_class is not ResumableObject:
             return context
         return self._sessions.context((where, config, alpn_protocols), context)
 
     def _create(self, key: tuple[SSLConfig, tuple[str, ...]]) -> ssl.SSLContext:
         with self._lock:
-            if key not in self._contexts:
-                self._contexts[key] = create_context(*key)
-            return self._contexts[key]
+            context = self._contexts.get(key)
+            if context is None:
+                context = self._contexts[key] = create_context(*key)
+            return context
 
 
 def describe_tls_error(exc: Exception) -> str:

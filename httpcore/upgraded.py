@@ -188,6 +188,10 @@ class UpgradedStream:
         data, self._unread = self._unread[:max_bytes], self._unread[max_bytes:]
         return data
 
+    def unread(self, data: bytes) -> None:
+        """Puts back what was read and is not the reader's: `read`, `set_protocol` and `detach` give it first."""
+        self._unread = data + self._unread
+
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Sends `data`; never blocks. What the peer does not take is buffered: follow it with `drain`.
 
@@ -303,6 +307,7 @@ class UpgradedStream:
             raise ReadError("the connection was closed") from receiver.error
         unread = self._unread + receiver.queue.take_all()
         self._unread = b""
+        receiver.transport.set_protocol(asyncio.Protocol())  # whoever fails before it has one of its own ends this one
         receiver.owner.connection_lost(None)
         return receiver.transport, unread
 

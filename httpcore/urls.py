@@ -24,6 +24,7 @@ _MAX_CACHED_URL = 2048  # characters: the cache must not pin down megabytes of q
 # Every pattern is deterministic: no character can be matched in two ways, so none of them backtracks for long.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _SPLIT = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*):(?://([^/?#]*))?([^#]*)(?:#.*)?", re.DOTALL)
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
 _NOT_IN_USERINFO = re.compile(r"[\s\\@]")
 _PORT = re.compile(r"0*([0-9]{1,5})")
 _OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
@@ -249,12 +250,10 @@ def _parse_userinfo(credentials: str) -> tuple[bytes, bytes] | None:
     if bad := _NOT_IN_USERINFO.search(credentials):
         what = "more than one '@'" if bad[0] == "@" else f"{bad[0]!a}"
         raise InvalidURL(f"the URL has {what} before its host")
+    if _SURROGATE.search(credentials):  # asked, instead of caught: the error would hold the credentials
+        raise InvalidURL("the URL's user info contains a lone surrogate")
     user, _, password = credentials.partition(":")
-    try:
-        userinfo = (unquote_to_bytes(user), unquote_to_bytes(password))
-    except UnicodeEncodeError:
-        # Without the cause: its message and its object hold the credentials.
-        raise InvalidURL("the URL's user info contains a lone surrogate") from None
+    userinfo = (unquote_to_bytes(user), unquote_to_bytes(password))
     return userinfo if any(userinfo) else None
 
 

@@ -1,8 +1,8 @@
 """Shows the library at work against servers of its own on loopback, says how long each part took, and checks it all.
 
-The servers (scripts/upstream.py for HTTP/1.1, scripts/upstream_http2.py for HTTP/2) and the gateway
-(examples/gateway.py under uvicorn) are processes of their own, so that times and memory are this process's. Exits with
-1 if anything is not as expected.
+The servers (scripts/upstream.py for HTTP/1.1, scripts/upstream_http2.py for HTTP/2), the proxy (scripts/proxy.py) and
+the gateway (examples/gateway.py under uvicorn) are processes of their own, so that times and memory are this process's.
+Exits with 1 if anything is not as expected.
 """
 
 from __future__ import annotations
@@ -17,10 +17,9 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import fields
 
 import httpcore
-from scripts import demo_http2
+from scripts import demo_http2, demo_routes
 from scripts.show import MIB, ROOT, Failed, Show, peak_memory, pieces, rate, run_gateway, run_program
 
 # The parts.
@@ -239,10 +238,7 @@ async def tracing(show: Show, http: httpcore.ConnectionPool, url: str) -> None:
     events: list[httpcore.TraceEvent] = []
     async with httpcore.ConnectionPool(trace=events.append) as traced:
         await traced.request("POST", url + "/upload", body=pieces(1))
-    for event in events:
-        names = [field.name for field in fields(event) if field.name not in ("time", "name", "first_byte")]
-        facts = ", ".join(f"{name}={getattr(event, name)!r}" for name in names)
-        show.say(f"{(event.time - events[0].time) * 1000:8.2f} ms  {event.name:<24} {facts}")
+    show.timeline(events)
     names = [event.name for event in events]
     order = ["slot.assigned", "request.head_sent", "request.body_sent", "response.head_received", "response.complete"]
     show.expect([name for name in names if name in order] == order, "the timeline is in order")
@@ -309,6 +305,20 @@ def http2_parts(plain_url: str) -> dict[str, Part]:
     }
 
 
+def route_parts(url: str, proxies: demo_routes.Proxies, folder: str) -> dict[str, Part]:
+    """Returns those that get the same as those for HTTP/2; `url` is the HTTP/1.1 server's, without TLS."""
+    through, ca = functools.partial, f"{folder}/ca.pem"
+    return {
+        "Routes: forwarded by a proxy": through(demo_routes.forwarded, plain_url=url, proxies=proxies),
+        "Routes: a tunnel, layer by layer": through(demo_routes.tunnel, proxies=proxies, ca=ca),
+        "Routes: a proxy that refuses": through(demo_routes.refused, proxies=proxies),
+        "Routes: SOCKS": through(demo_routes.socks, proxies=proxies),
+        "Routes: a WebSocket through a tunnel": through(demo_routes.websocket, proxies=proxies, folder=folder),
+        "Routes: a unix socket": demo_routes.unix_socket,
+        "Routes: what may not be connected to": through(demo_routes.egress, plain_url=url),
+    }
+
+
 async def run_part(number: int, title: str, part: Part, http: httpcore.ConnectionPool, url: str) -> bool:
     """Runs a part, and returns whether all was as expected."""
     with Show(f"{number}. {title}") as show:
@@ -346,15 +356,18 @@ async def main() -> int:
                 f"httpcore {httpcore.__version__}, Python {platform.python_version()}; the servers are {url} (HTTP/1.1)"
             )
             print(f"and {tls_url}, {plain_url} (HTTP/2)")
-            parts_http2 = http2_parts(plain_url)
-            for number, (title, part) in enumerate({**PARTS, **parts_http2}.items(), 1):
-                if chosen and number not in chosen:
-                    continue
-                if title in PARTS:
-                    failures += not await run_part(number, title, part, http, url)
-                else:
-                    async with httpcore.ConnectionPool(httpcore.SSLConfig(verify=f"{folder}/ca.pem")) as pool:
-                        failures += not await run_part(number, title, part, pool, tls_url)
+            async with run_program(scripts / "proxy.py", folder) as proxy:  # the other's certificate is there now
+                assert proxy.stdout is not None
+                proxies = demo_routes.Proxies.of(await proxy.stdout.readline())
+                parts_with_tls = http2_parts(plain_url) | route_parts(url, proxies, folder)
+                for number, (title, part) in enumerate((PARTS | parts_with_tls).items(), 1):
+                    if chosen and number not in chosen:
+                        continue
+                    if title in PARTS:
+                        failures += not await run_part(number, title, part, http, url)
+                    else:
+                        async with httpcore.ConnectionPool(httpcore.SSLConfig(verify=f"{folder}/ca.pem")) as pool:
+                            failures += not await run_part(number, title, part, pool, tls_url)
             print(f"\n{http!r}")
     print(f"After close(): {http!r}. " + (f"{failures} parts FAILED." if failures else "All as expected."))
     return failures

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from httpcore.pool.slot import SLOT
+from httpcore.protocols.socks import SOCKS
 from httpcore.protocols.states import CONNECTION, HTTP2_CONNECTION, RECEIVE, SEND
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "architecture.md"
@@ -20,6 +21,7 @@ TABLES: dict[str, Table] = {
     "RECEIVE": RECEIVE,
     "CONNECTION": CONNECTION,
     "HTTP2_CONNECTION": HTTP2_CONNECTION,
+    "SOCKS": SOCKS,
     "SLOT": SLOT,
 }
 

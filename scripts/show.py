@@ -9,10 +9,13 @@ import resource
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import fields
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+import httpcore
 
 __all__ = ["MIB", "ROOT", "Failed", "Show", "peak_memory", "pieces", "rate", "run_gateway", "run_program"]
 
@@ -34,6 +37,13 @@ class Show:
 
     def say(self, text: str) -> None:
         self.lines.append("   " + text)
+
+    def timeline(self, events: Sequence[httpcore.TraceEvent]) -> None:
+        """Says what happened, and when after the first of it."""
+        for event in events:
+            names = [field.name for field in fields(event) if field.name not in ("time", "name", "first_byte")]
+            facts = ", ".join(f"{name}={getattr(event, name)!r}" for name in names)
+            self.say(f"{(event.time - events[0].time) * 1000:8.2f} ms  {event.name:<26} {facts}")
 
     def expect(self, holds: bool, what: str) -> None:
         if not holds:

@@ -2,7 +2,8 @@
 
 Paths: / says hello; /download?size=N sends N bytes; /upload counts what it gets; /echo sends it back as it comes;
 /refuse answers 413 before it reads the body; /gzip codes its content for whoever accepts that; /slow never answers;
-/drip sends a byte every 50 ms; /hints sends 103 first; /trailers ends with a checksum; /upgrade echoes raw bytes.
+/drip sends a byte every 50 ms; /hints sends 103 first; /trailers ends with a checksum; /upgrade echoes raw bytes;
+/request tells what it was asked.
 """
 
 from __future__ import annotations
@@ -68,6 +69,12 @@ class Client:
 
     async def on_unknown(self, request: h11.Request, query: str) -> None:
         await self.respond(404, [], b"Not found")
+
+    async def on_request(self, request: h11.Request, query: str) -> None:
+        fields = b"".join(name + b": " + value + b"\n" for name, value in request.headers)
+        await self.respond(
+            200, [("Content-Type", "text/plain")], request.method + b" " + request.target + b"\n" + fields
+        )
 
     async def on_download(self, request: h11.Request, query: str) -> None:
         left = int(query.partition("=")[2])

@@ -193,6 +193,8 @@ coredump_dir {folder}
 netdb_filename none
 pinger_enable off
 max_filedescriptors 1024
+# It drops a client that sends so much faster than the origin takes it that this fills; by default it is 512 KB.
+client_request_buffer_max_size 64 MB
 visible_hostname squid.test
 dns_nameservers 127.0.0.1
 dns_timeout 1 second

@@ -1,7 +1,7 @@
-"""The documents hold: every Python snippet of the README runs, its tables are the code's, and the diagrams are current.
+"""The documents hold: every Python snippet runs, the tables are the code's, and the diagrams are current.
 
-The snippets talk to a real server on loopback. Only the look-up of names is ours: it finds example.com and
-example.org there.
+The snippets talk to real servers and proxies on loopback. Only the look-up of names is ours: it finds example.com,
+example.org and the places that they name there.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import socket
 import ssl
 import subprocess
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 from types import FunctionType
 
@@ -25,28 +26,39 @@ import uvicorn
 
 import httpcore
 from httpcore.pool.connection_pool import ConnectionPool
+from httpcore.pool.routes import Route
 from httpcore.protocols.base import DEFAULT_TIMEOUT
 from scripts.upstream import Client, Upstream
 from tests.conftest import TLSFiles
+from tests.proxies.http2_proxy import http2_proxy
+from tests.proxies.http_proxy import http_proxy
+from tests.proxies.relay import Proxy
+from tests.proxies.socks_server import socks_server
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+ROUTES = (ROOT / "docs" / "routes.md").read_text(encoding="utf-8")
+DOCUMENTS = {"README.md": README, "docs/routes.md": ROUTES}
+
+PASSWORD = ("user", "password")  # of the HTTP proxies
+PROXY_HEADER = 16  # bytes in front of the addresses, in version 2 of the PROXY protocol
 
 
-def snippets() -> dict[str, list[str]]:
-    """Returns the Python code blocks of the README, each padded to its line, by the part (##) they stand in."""
+def snippets(document: str) -> dict[str, list[str]]:
+    """Returns the Python code blocks of a document, each padded to its line, by the part (##) they stand in."""
+    text = DOCUMENTS[document]
     found: dict[str, list[str]] = {}
-    for match in re.finditer(r"^```python\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE):
-        before = README[: match.start(1)]
+    for match in re.finditer(r"^```python\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE):
+        before = text[: match.start(1)]
         part = re.findall(r"^## (.+)$", before, flags=re.MULTILINE)[-1]
         found.setdefault(part, []).append("\n" * before.count("\n") + match[1])
     return found
 
 
-async def run(source: str, namespace: dict[str, object]) -> None:
+async def run(document: str, source: str, namespace: dict[str, object]) -> None:
     """Runs a snippet: on this loop if it awaits, otherwise in a thread where it may start a loop of its own."""
-    code = compile(source, ROOT / "README.md", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+    code = compile(source, ROOT / document, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
     function = FunctionType(code, namespace)
     if code.co_flags & inspect.CO_COROUTINE:
         await function()
@@ -65,34 +77,66 @@ def in_folder(tmp_path: Path, tls: TLSFiles, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.chdir(tmp_path)
 
 
+async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await Client(reader, writer).serve()
+    writer.close()
+
+
+async def serve_behind_a_balancer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    head = await reader.readexactly(PROXY_HEADER)
+    await reader.readexactly(int.from_bytes(head[-2:]))
+    await serve(reader, writer)
+
+
 @contextlib.asynccontextmanager
-async def example_org(tls_context: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch):
-    """Serves example.com and example.org, with and without TLS, and on a unix socket."""
+async def example_org(tls: TLSFiles, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[dict[str, Proxy]]:
+    """Serves example.com and example.org, with and without TLS, on a unix socket, and behind a PROXY header.
+
+    Gives the proxies that lead there, by what stands for them in the documents.
+    """
     getaddrinfo = socket.getaddrinfo
-    async with Upstream() as plain, Upstream(tls_context) as with_tls:
+    proxy_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.authority.issue_cert("proxy.example.org").configure_cert(proxy_context)
+    async with (
+        Upstream() as plain,
+        Upstream(tls.server_context) as with_tls,
+        http_proxy(auth=PASSWORD) as proxy,
+        http2_proxy(proxy_context, auth=PASSWORD) as https_proxy,
+        socks_server() as socks,
+        await asyncio.start_unix_server(serve, "server.sock"),
+        await asyncio.start_server(serve_behind_a_balancer, "127.0.0.1", 0) as balanced,
+    ):
+        places = {
+            ("example.com", 80): plain.port,
+            ("example.org", 80): plain.port,
+            ("example.org", 443): with_tls.port,
+            ("127.0.0.1", 80): plain.port,
+            ("127.0.0.1", 8443): with_tls.port,
+            ("proxy.example.org", 3128): proxy.port,
+            ("proxy.example.org", 8443): https_proxy.port,
+            ("127.0.0.1", 1080): socks.port,
+            ("backend.example.org", 80): balanced.sockets[0].getsockname()[1],
+        }
 
-        def look_up(host: object, port: object, *args: object, **kwargs: object):
-            if host in ("example.com", "example.org"):
-                host, port = "127.0.0.1", with_tls.port if port == 443 else plain.port
-            return getaddrinfo(host, port, *args, **kwargs)  # type: ignore[arg-type]  # what was given
+        def look_up(host: str, port: int, *args: int, **kwargs: int):
+            if (host, port) in places:
+                host, port = "127.0.0.1", places[host, port]
+            return getaddrinfo(host, port, *args, **kwargs)
 
-        monkeypatch.setattr(socket, "getaddrinfo", look_up)
-
-        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await Client(reader, writer).serve()
-            writer.close()
-
-        server = await asyncio.start_unix_server(serve, "server.sock")
-        try:
-            yield
-        finally:
-            server.close()
-            await server.wait_closed()
+        with monkeypatch.context() as patch:
+            patch.setattr(socket, "getaddrinfo", look_up)
+            yield {
+                "user:password@proxy.example.org:3128": proxy,
+                "https://proxy.example.org:8443": https_proxy,
+                "socks5h://127.0.0.1:1080": socks,
+            }
 
 
 @pytest.mark.usefixtures("in_folder")
-@pytest.mark.parametrize("part", snippets())
-async def test_readme_snippets_run(part: str, tls: TLSFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("document", "part"), [(document, part) for document in DOCUMENTS for part in snippets(document)]
+)
+async def test_snippets_run(document: str, part: str, tls: TLSFiles, monkeypatch: pytest.MonkeyPatch) -> None:
     namespace: dict[str, object] = {"asyncio": asyncio, "httpcore": httpcore, "__name__": "readme"}
     pools: list[ConnectionPool] = []
     made = ConnectionPool.__init__
@@ -102,25 +146,28 @@ async def test_readme_snippets_run(part: str, tls: TLSFiles, monkeypatch: pytest
         pools.append(self)
 
     monkeypatch.setattr(ConnectionPool, "__init__", remember)  # the snippets are about something else than closing
-    async with example_org(tls.server_context, monkeypatch):
+    async with example_org(tls, monkeypatch) as proxies:
         try:
-            for source in snippets()[part]:
-                await run(source, namespace)
+            for source in snippets(document)[part]:
+                await run(document, source, namespace)
         finally:
             for pool in pools:
                 await pool.close()
+        requested = "".join(source for source in snippets(document)[part] if "await http.request" in source)
+        for url, proxy in proxies.items():
+            assert bool(proxy.connections) is (url in requested), url
 
 
 @pytest.mark.usefixtures("in_folder")
 async def test_readme_gateway_relays_both_ways(tls: TLSFiles, monkeypatch: pytest.MonkeyPatch) -> None:
     namespace: dict[str, object] = {}
-    for source in snippets()["Building a Gateway Server"]:
-        await run(source, namespace)
+    for source in snippets("README.md")["Building a Gateway Server"]:
+        await run("README.md", source, namespace)
     gateway = namespace["app"]
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         server = uvicorn.Server(uvicorn.Config(gateway, log_level="error", timeout_keep_alive=60))  # type: ignore[arg-type]  # an app
-        async with example_org(tls.server_context, monkeypatch):
+        async with example_org(tls, monkeypatch):
             serving = asyncio.create_task(server.serve(sockets=[listener]))
             try:
                 async with httpcore.ConnectionPool() as http:
@@ -172,6 +219,21 @@ def test_readme_names_every_setting_of_http2_with_its_default() -> None:
     }
 
 
+@pytest.mark.parametrize("kind", [httpcore.NetworkConfig, httpcore.Proxy, httpcore.ProxyProtocol, httpcore.SSLConfig])
+def test_readme_names_every_setting_of_routes_with_its_default(kind: type) -> None:
+    parameters = inspect.signature(kind).parameters.values()
+    defaults = {each.name: "" if each.default is each.empty else as_text(each.default) for each in parameters}
+    assert table(README, f"`{kind.__name__}`") == defaults
+
+
+def test_readme_names_every_argument_of_a_pool_and_of_a_request() -> None:
+    for function in (ConnectionPool, ConnectionPool.request):
+        for name in inspect.signature(function).parameters:
+            assert name == "self" or re.search(rf"\b{name}\b=?", README), name
+    connect = inspect.signature(httpcore.ClientConnection.connect).parameters.keys()
+    assert connect == inspect.signature(ConnectionPool).parameters.keys() - {"limits"} | {"url"}
+
+
 def test_readme_names_every_callback() -> None:
     def public(cls: type) -> set[str]:
         return {name for name in {**vars(cls), **cls.__annotations__} if not name.startswith("_")}
@@ -211,7 +273,7 @@ def test_readme_names_every_trace_event() -> None:
     assert named == events
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/architecture.md", "CONTRIBUTING.md"])
+@pytest.mark.parametrize("document", [*DOCUMENTS, "docs/architecture.md", "CONTRIBUTING.md"])
 def test_links_lead_somewhere(document: str) -> None:
     text = (ROOT / document).read_text(encoding="utf-8")
     anchors = {
@@ -240,6 +302,7 @@ def test_budgets_of_the_architecture_page_are_the_code_s() -> None:
             "protocols.http2_settings",
             "decoders",
             "pool.dispatcher",
+            "pool.tunnels",
             "exceptions",
         )
     ]
@@ -263,6 +326,26 @@ def test_modules_of_the_architecture_page_are_there() -> None:
         if path.stem != "__init__" and "testing" not in path.parts
     }
     assert named == files
+
+
+def test_routes_page_names_what_is_part_of_the_key() -> None:
+    assert table(ROUTES, "part").keys() == set(Route._fields)
+
+
+def test_routes_page_knows_the_schemes_of_proxies() -> None:
+    told = {scheme: "names" in words for scheme, words in table(ROUTES, "URL").items()}
+    assert told == {url: httpcore.Proxy(url + "proxy.example.org").resolves_names for url in told}
+    assert len(told) == 6
+    with pytest.raises(httpcore.UnsupportedProtocol) as caught:
+        httpcore.Proxy("ftp://proxy.example.org")
+    assert all(url.removesuffix("://") in str(caught.value) for url in told)
+
+
+def test_routes_page_names_modules_that_are_there() -> None:
+    named = set(re.findall(r"\b[\w/]+\.py\b", ROUTES))
+    assert len(named) > 5
+    for name in named:
+        assert (ROOT / "httpcore" / name).exists() or (ROOT / name).exists(), name
 
 
 def test_demo_runs() -> None:

@@ -18,6 +18,7 @@ from httpcore.pool.routes import (
     NO_OPTIONS,
     NO_PROXY_CREDENTIALS,
     NO_UPGRADE,
+    NOT_FORWARDED,
     Route,
     RouteOptions,
     can_forward,
@@ -160,8 +161,8 @@ class ClientConnection(Dispatcher):
             exchange.fail(LocalProtocolError(NO_EXTENDED_CONNECT))
         elif self._tunnelled and b"proxy-authorization" in exchange.request.names:
             exchange.fail(LocalProtocolError(NO_PROXY_CREDENTIALS))
-        elif self._protocol.proxy_fields is not None and not can_forward(exchange.request):
-            exchange.fail(LocalProtocolError("no proxy forwards an upgrade or a CONNECT: use Proxy(tunnel=True)"))
+        elif self._protocol.proxy_fields is not None and not can_forward(exchange.request, options.network):
+            exchange.fail(LocalProtocolError(NOT_FORWARDED))
         elif not self._protocol.available or not self._protocol.ready():
             state = "closed" if self._protocol.closing else "busy"
             exchange.fail(LocalProtocolError(f"the connection can take no request now: it is {state}"))

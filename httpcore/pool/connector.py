@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import ssl
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from typing import Protocol, TypeVar
 
 from httpcore.exceptions import ConnectError, ConnectTimeout, HTTPCoreError, ProxyError
@@ -121,7 +121,8 @@ class Dialer:
         except HTTPCoreError as exc:  # first: a ConnectTimeout of the connector's is a TimeoutError too
             error = exc
         except TimeoutError as exc:
-            error = ConnectTimeout(f"no connection was made within {seconds} seconds")
+            way = "" if route.proxy is None or self._submit is None else f" through the proxy {route.proxy}"
+            error = ConnectTimeout(f"no connection was made{way} within {seconds} seconds")
             error.__cause__ = exc
         except (Exception, asyncio.CancelledError) as exc:
             task = asyncio.current_task()
@@ -189,10 +190,10 @@ class Dialer:
     async def _load(self, route: Route, versions: Versions) -> ssl.SSLContext | None:
         if route.ssl is None:
             return None
-        # Who is at the other end, and by whom we got there: a session is resumed with nobody else (CVE-2021-22890).
-        where: Hashable = (route.origin, route.server_hostname, route.proxy, route.tunnel, route.network)
+        # A session is resumed on the same route alone, and not with whoever else is on the way (CVE-2021-22890).
+        where = None if self._connector is not None else route
         # A connector of the caller's own gets the context itself: it may do with it what a stand-in cannot.
-        return await self._contexts.load(route.ssl, versions.alpn_protocols, where if self._connector is None else None)
+        return await self._contexts.load(route.ssl, versions.alpn_protocols, where)
 
     async def _open(self, route: Route, seconds: float | None, trace: TraceHook | None) -> UpgradedStream:
         """Returns the bytes from and to the origin, ahead of its TLS."""

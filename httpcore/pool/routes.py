@@ -15,6 +15,7 @@ from httpcore.request import Request
 from httpcore.urls import Origin
 
 __all__ = [
+    "NOT_FORWARDED",
     "NO_EXTENDED_CONNECT",
     "NO_OPTIONS",
     "NO_PROXY_CREDENTIALS",
@@ -118,7 +119,8 @@ class Route(NamedTuple):
     def to(cls, origin: Origin, options: RouteOptions, versions: Versions, *, forward: bool = True) -> Route:
         """Returns the route to `origin` of all who may speak `versions`.
 
-        Through a tunnel where there is a proxy; or to the proxy itself, if it may `forward` requests and can.
+        Through a tunnel where there is a proxy; or to the proxy itself, if it may `forward` requests and can: not to
+        where `NetworkConfig.connect_to` leads instead, which nothing but a tunnel reaches under the origin's own name.
 
         Raises:
             ConnectError: see `RouteOptions.choose_proxy`; or the egress policy refuses the address in the URL, which
@@ -134,6 +136,9 @@ class Route(NamedTuple):
         route = cls(origin, ssl, http2, proxy, proxy is not None, options.network, options.proxy_protocol)
         if proxy is None or tls or http2 or not forward or proxy.tunnel or proxy.is_socks:
             return route
+        network = options.network
+        if network is not None and network.destination(origin.host, origin.port) != (origin.host, origin.port):
+            return route
         return route.hop(versions)
 
     @classmethod
@@ -147,7 +152,7 @@ class Route(NamedTuple):
                 would reach its origin.
             ConnectError: see `to`.
         """
-        route = cls.to(request.url.origin, options, versions, forward=can_forward(request))
+        route = cls.to(request.url.origin, options, versions, forward=can_forward(request, options.network))
         if request.upgrades and route.http2:
             if not versions.http1:
                 raise LocalProtocolError(NO_UPGRADE)
@@ -173,9 +178,14 @@ class Route(NamedTuple):
         return self.ssl.server_hostname or self.origin.host.removesuffix(".")
 
 
-def can_forward(request: Request) -> bool:
-    """Returns whether a proxy can forward `request`: not what is to be upgraded, and no CONNECT."""
-    return not request.upgrades and request.method != b"CONNECT"
+def can_forward(request: Request, network: NetworkConfig | None) -> bool:
+    """Returns whether a proxy can forward `request`: not what is to be upgraded, and no CONNECT.
+
+    Nor, under an egress policy, one whose target may lead elsewhere than its URL: a proxy goes by the target.
+    """
+    if request.upgrades or request.method == b"CONNECT":
+        return False
+    return network is None or network.egress is None or request.target[:1] == b"/" or request.target == b"*"
 
 
 NO_UPGRADE = (
@@ -183,6 +193,10 @@ NO_UPGRADE = (
     '(Request("CONNECT", url, protocol="websocket"))'
 )
 NO_PROXY_CREDENTIALS = "proxy-authorization would go through the tunnel to the origin: use Proxy(auth=)"
+NOT_FORWARDED = (
+    "no proxy forwards an upgrade or a CONNECT, nor, under an egress policy, a target that is no path: use "
+    "Proxy(tunnel=True)"
+)
 NO_EXTENDED_CONNECT = (
     "a request with protocol= (extended CONNECT, RFC 8441) needs HTTP/2: use https with http2 allowed, or http1=False"
 )

@@ -20,6 +20,7 @@ from httpcore.egress import Egress, EgressCandidate
 from httpcore.exceptions import ConnectError, ConnectTimeout, HTTPCoreError
 from httpcore.network import NetworkConfig
 from httpcore.resolver import Resolution, Resolver
+from httpcore.start_tls import TLS_SHUTDOWN_TIMEOUT
 from httpcore.tls import describe_tls_error
 from httpcore.trace import ResolveComplete, ResolveStarted, TCPConnected, TLSEstablished, TraceHook, emit
 from httpcore.urls import Origin
@@ -34,7 +35,6 @@ AddrInfo: TypeAlias = tuple[
 """One result of `getaddrinfo`: family, type, protocol, canonical name and the address to connect to."""
 
 _HAPPY_EYEBALLS_DELAY = 0.25  # seconds before the next address is tried as well: RFC 8305 8
-_TLS_SHUTDOWN_TIMEOUT = 1.0  # seconds for the peer to answer close_notify; it owes us nothing else by then
 _BACKLOG_DELAY = 0.01  # seconds until a unix socket with a full backlog is tried again
 _MAX_NAMED = 8  # addresses in a message
 
@@ -67,7 +67,7 @@ class TCPConnector:
         """See `Connector.connect`."""
         loop = asyncio.get_running_loop()
         path = None if self._network is None else self._network.uds
-        shutdown_timeout = None if ssl_context is None else _TLS_SHUTDOWN_TIMEOUT
+        shutdown_timeout = None if ssl_context is None else TLS_SHUTDOWN_TIMEOUT
         try:
             # From here to the transport nothing is awaited: there the socket would have no owner.
             sock = await (self._open_tcp(loop, origin, trace) if path is None else self._open_unix(loop, path))

@@ -34,10 +34,22 @@ from httpcore.trace import ConnectFailed, TraceEvent, TraceHook, TunnelEstablish
 from httpcore.upgraded import UpgradedStream
 from httpcore.urls import Origin, authority_form
 
-__all__ = ["MAX_REFUSAL_SIZE", "UNREACHABLE", "Submit", "open_http_tunnel", "open_socks_tunnel", "socks_hosts"]
+__all__ = [
+    "MAX_REFUSAL_SIZE",
+    "REFUSAL_TIMEOUT",
+    "UNREACHABLE",
+    "Submit",
+    "open_http_tunnel",
+    "open_socks_tunnel",
+    "socks_hosts",
+]
 
 MAX_REFUSAL_SIZE = 64 * 1024
 """Bytes of a proxy's answer that refuses a tunnel which are kept for `ProxyError.body`."""
+
+REFUSAL_TIMEOUT = 1.0
+"""Seconds for the content of such an answer, or half of what is left of the connect timeout if that is less: that it
+refuses is known by then, and must not become a timeout."""
 
 UNREACHABLE = frozenset({3, 4, 5, 6, 8})
 """Replies of a SOCKS5 proxy after which another address may do: no route to it, refused, no such kind (RFC 1928 6)."""
@@ -65,8 +77,8 @@ async def open_http_tunnel(
     proxy = hop.proxy
     assert proxy is not None
     loop = asyncio.get_running_loop()
-    request = Request("CONNECT", str(proxy), proxy.fields(), target=authority_form(target))
-    handler = _TunnelHandler(proxy, target, loop)
+    request = _Connect("CONNECT", str(proxy), proxy.fields(), target=authority_form(target))
+    handler = _TunnelHandler(proxy, target, loop, None if seconds is None else loop.time() + seconds)
     if trace is not None:
         emit(trace, TunnelStarted(loop.time(), str(proxy), target.host, target.port), loop)
     # The whole has a deadline, which is the dial's.
@@ -79,6 +91,8 @@ async def open_http_tunnel(
         exchange.abort()
         handler.drop()
         raise
+    finally:
+        handler.stop_waiting()
     if trace is not None:
         emit(trace, TunnelEstablished(loop.time(), str(proxy), target.host, target.port), loop)
     return stream
@@ -124,30 +138,45 @@ async def open_socks_tunnel(
                 stream.write(answer)
     except (ReadError, WriteError) as exc:
         raise ProxyError(f"the connection to the proxy {proxy} broke in the middle of its handshake") from exc
-    if handshake.leftover:
-        raise ProxyError(f"the proxy {proxy} sent bytes that belong to nothing")
+    if handshake.leftover:  # a server of HTTP/2 may speak first
+        stream.unread(handshake.leftover)
     if trace is not None:
         emit(trace, TunnelEstablished(loop.time(), str(proxy), host, port), loop)
+
+
+class _Connect(Request):
+    """A CONNECT that is sent again where its connection, a reused one, died: nothing went through the tunnel yet."""
+
+    @property
+    def idempotent(self) -> bool:
+        return True
 
 
 class _TunnelHandler(ResponseHandler):
     """Waits for the answer to CONNECT."""
 
-    def __init__(self, proxy: Proxy, target: Origin, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, proxy: Proxy, target: Origin, loop: asyncio.AbstractEventLoop, ends_at: float | None) -> None:
         self.answer: asyncio.Future[UpgradedStream] = loop.create_future()
         self.stream: UpgradedStream | None = None
         self._proxy = proxy
         self._target = target
+        self._loop = loop
+        self._ends_at = ends_at  # when the dial times out
         self._head: ResponseHead | None = None
         self._body = b""
+        self._deadline: asyncio.TimerHandle | None = None
 
     def response_received(self, head: ResponseHead) -> None:
         self._head = head
+        if not 200 <= head.status_code < 300:
+            now = self._loop.time()
+            left = REFUSAL_TIMEOUT if self._ends_at is None else (self._ends_at - now) / 2
+            self._deadline = self._loop.call_at(now + min(left, REFUSAL_TIMEOUT), self._refuse)
 
     def data_received(self, data: bytes) -> None:
         self._body += data[: MAX_REFUSAL_SIZE - len(self._body)]
         if len(self._body) == MAX_REFUSAL_SIZE:
-            raise self._refusal()
+            self._refuse()
 
     def connection_upgraded(self, stream: UpgradedStream) -> None:
         self.stream = stream
@@ -157,8 +186,7 @@ class _TunnelHandler(ResponseHandler):
             self.answer.set_result(stream)
 
     def response_complete(self, trailers: Headers) -> None:
-        if not self.answer.done():
-            self.answer.set_exception(self._refusal())
+        self._refuse()
 
     def exchange_failed(self, exc: BaseException) -> None:
         if not self.answer.done():
@@ -170,6 +198,15 @@ class _TunnelHandler(ResponseHandler):
             self.stream.abort()
         if self.answer.done() and not self.answer.cancelled():
             self.answer.exception()  # or its future would complain
+
+    def stop_waiting(self) -> None:
+        """The content of a refusal is not waited for any more."""
+        if self._deadline is not None:
+            self._deadline.cancel()
+
+    def _refuse(self) -> None:
+        if not self.answer.done():
+            self.answer.set_exception(self._refusal())
 
     def _refusal(self) -> ProxyError:
         head = self._head
@@ -186,7 +223,7 @@ class _TunnelHandler(ResponseHandler):
 
     def _translate(self, exc: BaseException) -> BaseException:
         """Returns what a failed exchange means for who wanted a tunnel, whose host and port are others."""
-        if isinstance(exc, ProxyError) or not isinstance(exc, HTTPCoreError):
+        if not isinstance(exc, HTTPCoreError):
             return exc
         words = exc.args[0]
         error: HTTPCoreError

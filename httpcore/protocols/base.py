@@ -294,8 +294,9 @@ class HTTPProtocol(asyncio.Protocol, ABC):
         To be asked in `connection_lost`, before the socket is closed. A server that refuses an upload often answers
         and closes; the write that fails then must not hide the answer.
         """
-        socket = self._transport.get_extra_info("socket")
-        if not isinstance(exc, OSError) or socket is None or self.info.ssl_object is not None:
+        info = self._transport.get_extra_info
+        socket = info("socket")
+        if not isinstance(exc, OSError) or socket is None or info("ssl_object") is not None:
             return b""
         try:
             with socket.dup() as copy:

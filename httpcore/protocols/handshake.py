@@ -70,6 +70,7 @@ class Negotiation(asyncio.Protocol):
         self._protocol: HTTPProtocol | None = None
         self._early = b""  # what came before connection_made, which is late where TLS begins on a transport
         self._early_eof = False
+        self._early_loss = False
         self._plain = False  # whether the server has no part in what TLS there is: it is an https proxy's, around us
         self._refusal = "the connector gave a protocol whose connection_made was not called"
         self._cause: Exception | None = None
@@ -129,11 +130,16 @@ class Negotiation(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The connection is there, and over TLS the version is known."""
         transport = cast("asyncio.Transport", transport)  # uvloop's do not derive from it
+        if self._early_loss:  # nobody would tell a protocol of it
+            self._refusal = "the connection was lost as soon as it was made"
+            return
         try:
             protocol = self._choose(transport)
             if protocol is not None:
                 transport.set_protocol(protocol)
                 protocol.connection_made(transport)
+                if self._plain:  # who asks for its TLS asks whether the origin was verified, and its bytes are safe
+                    protocol.info = protocol.info._replace(ssl_object=None, tls=None)
                 self._protocol = protocol
                 if self._early:
                     protocol.data_received(self._early)
@@ -204,3 +210,5 @@ class Negotiation(asyncio.Protocol):
         """The connection is gone."""
         if self._protocol is not None:
             self._protocol.connection_lost(exc)
+        else:
+            self._early_loss = True

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import httpcore
-from tests.behaviours.ways import Server, duplex, extended
+from tests.behaviours.ways import Server, duplex, extended, trailed
 from tests.content import blocks, sha256
 from tests.origin_app import TEXT
 
@@ -135,14 +135,14 @@ async def test_max_body_size_is_an_error_when_it_is_passed(http: httpcore.Connec
     assert len(response.body) == 1_000_003
 
 
-@extended
+@trailed
 async def test_trailers_are_received(http: httpcore.ConnectionPool, server: Server):
     response = await http.request("GET", server.url + "/trailers")
     assert response.body == TEXT
     assert response.trailers == [(b"content-sha256", hashlib.sha256(TEXT).hexdigest().encode())]
 
 
-@extended
+@trailed
 async def test_trailers_are_sent(http: httpcore.ConnectionPool, server: Server):
     response = await http.request("POST", server.url + "/upload", body=_async_chunks, trailers={"x-trailer": "last"})
     report = json.loads(response.body)

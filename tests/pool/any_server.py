@@ -1,4 +1,4 @@
-"""`AnyServer`: whatever a route leads to, a proxy of any kind or an origin; it tells each request its connection's number."""
+"""`AnyServer`: whatever a route leads to, a proxy of any kind or an origin. It answers with its connection's number."""
 
 from __future__ import annotations
 
@@ -8,17 +8,23 @@ from typing import cast
 
 from tests.conftest import TLSFiles
 
-__all__ = ["AnyServer", "Certified"]
+__all__ = ["AnyServer", "Certified", "certificate_of"]
 
 _SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"  # of version 2 of the PROXY protocol
 _IPV4, _DOMAIN, _IPV6 = 1, 3, 4  # address types of SOCKS5
+
+
+def certificate_of(tls: TLSFiles) -> bytes:
+    """The server's own certificate, in DER."""
+    pem, end, _ = tls.cert_path.read_text().partition("-----END CERTIFICATE-----")
+    return ssl.PEM_cert_to_DER_cert(pem + end)
 
 
 class Certified:
     """What a link in memory has in place of a TLS object: the tests' certificate, and the version that was chosen."""
 
     def __init__(self, tls: TLSFiles, version: str = "http/1.1") -> None:
-        self._certificate = ssl.PEM_cert_to_DER_cert(tls.cert_path.read_text().split("-----END")[0] + _END)
+        self._certificate = certificate_of(tls)
         self._version = version
 
     def getpeercert(self, binary_form: bool = False) -> bytes:
@@ -27,9 +33,6 @@ class Certified:
 
     def selected_alpn_protocol(self) -> str:
         return self._version
-
-
-_END = "-----END CERTIFICATE-----"
 
 
 class AnyServer(asyncio.Protocol):

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import NamedTuple, cast
 
 import pytest
+from h2.exceptions import StreamClosedError
 
 from httpcore import ClientConnection, ConnectionPool, HTTPCoreError, PoolLimits, Proxy, ProxyProtocol, SSLConfig
 from httpcore.config import TimeoutConfig
@@ -128,6 +130,23 @@ class _ChoseHTTP2:
         return "h2"
 
 
+class _HTTP2Origin(AutoHTTP2Peer):
+    """Answers, unless the request was cancelled in the same breath."""
+
+    def respond(
+        self,
+        stream_id: int,
+        status: int = 200,
+        headers: Iterable[tuple[str | bytes, str | bytes]] = (),
+        body: bytes = b"",
+        trailers: Iterable[tuple[str | bytes, str | bytes]] = (),
+        *,
+        end_stream: bool = True,
+    ) -> None:
+        with contextlib.suppress(StreamClosedError):
+            super().respond(stream_id, status, headers, body, trailers, end_stream=end_stream)
+
+
 class _HeaderEnd(ClientEnd):
     """Takes the PROXY header off, and leads on to the origin."""
 
@@ -164,11 +183,12 @@ class _WireEnd(ClientEnd):
         self.sent = 0
         self._pieces = bytearray()
         self._writer: asyncio.Task[None] | None = None
-        self._told = wire.connections == wire.cut_connection
+        self._told = False
         self._eof_waits = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._told = self.proxy.connections == self.proxy.cut_connection
+        self.proxy._ends.append(self)
         super().connection_made(transport)
         self.start(self.tunnel("", 0, Answer(b"", Then.PROCEED), lambda error: Answer(b"", Then.CLOSE)))
         if self._told and self.proxy.cut_after == 0:
@@ -207,14 +227,12 @@ class _WireEnd(ClientEnd):
             super().write_eof()
 
     def _cut(self) -> None:
+        self.proxy.was_cut = True
+        self.proxy.changes.notify()
         if self.proxy.cut == "end":
             self.transport.close()
         elif self.proxy.cut == "reset":
             reset(self.transport)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.proxy.sizes.append(self.sent)
-        super().connection_lost(exc)
 
 
 class Wire(Relay):
@@ -225,7 +243,8 @@ class Wire(Relay):
         cut: `"end"`, `"reset"`, or `"hang"`: then nothing comes any more.
         cut_connection: which of the connections, counted from 0.
         one_by_one: whether the client gets each byte by itself.
-        sizes: how many bytes each connection carried to the client, in the order in which they ended.
+        was_cut: whether that has happened.
+        sent: how many bytes each connection has carried to the client, in the order of their beginnings.
     """
 
     def __init__(self, connect: Connect) -> None:
@@ -234,7 +253,16 @@ class Wire(Relay):
         self.cut = "end"
         self.cut_connection = 0
         self.one_by_one = False
-        self.sizes: list[int] = []
+        self.was_cut = False
+        self._ends: list[_WireEnd] = []
+
+    @property
+    def sent(self) -> list[int]:
+        return [end.sent for end in self._ends]
+
+    def cut_next(self, cut: str, after: int) -> None:
+        """Cuts the next connection after so many bytes."""
+        self.cut, self.cut_after, self.cut_connection, self.was_cut = cut, after, self.connections, False
 
     def accept(self) -> asyncio.Protocol:
         return _WireEnd(self)
@@ -249,7 +277,7 @@ class Stack(NamedTuple):
         options: what a `ConnectionPool` and `ClientConnection.connect` take, to reach them.
         front: what is connected to: the proxy, or the wire ahead of it.
         proxy: the proxy.
-        wire: what stands ahead of it; `None` for nothing.
+        wire: what stands ahead of it, or of the origin; `None` for nothing.
         connector: the link in memory; `None` for sockets.
     """
 
@@ -275,7 +303,7 @@ class Stack(NamedTuple):
 
     async def all_gone(self) -> None:
         """Returns once no end of any connection is open, and no task of a server's is left."""
-        await until(lambda: not self.front.ends and not self.proxy.ends)
+        await until(lambda: not self.front.ends and not self.proxy.ends and not (self.wire and self.wire.ends))
         if self.connector is not None:
             await self.connector.all_closed()
             assert self.connector.open_transports == []
@@ -288,10 +316,14 @@ async def all_quiet() -> AsyncIterator[None]:
     complaints: list[dict[str, object]] = []
     loop.set_exception_handler(lambda _loop, context: complaints.append(context))
     tasks, descriptors = asyncio.all_tasks(), len(os.listdir("/dev/fd"))
-    yield
-    gc.collect()  # what was never retrieved is told of when it is collected
+    gc.freeze()  # all that the tests have loaded would be looked at each time
+    try:
+        yield
+        gc.collect()  # what was never retrieved is told of when it is collected
+    finally:
+        gc.unfreeze()
     await until(lambda: asyncio.all_tasks() <= tasks and len(os.listdir("/dev/fd")) <= descriptors)
-    assert complaints == []
+    assert not complaints, "\n".join(f"{context}" for context in complaints)
 
 
 def _make_proxy(kind: Kind, connect: Connect) -> Relay:
@@ -308,19 +340,19 @@ def _make_proxy(kind: Kind, connect: Connect) -> Relay:
 
 
 @asynccontextmanager
-async def standing(kind: Kind, tls: TLSFiles, *, wired: bool = False, segment: int | None = None) -> AsyncIterator[Stack]:
+async def standing(kind: Kind, tls: TLSFiles, *, wired: str = "", segment: int | None = None) -> AsyncIterator[Stack]:
     """Servers for a kind of route: in memory where there is no TLS, else on sockets.
 
     Args:
         kind: which.
         tls: certificates.
-        wired: whether there is to be a `Wire` ahead of the proxy.
+        wired: what there is to be a `Wire` ahead of: the "proxy", the "origin", or nothing.
         segment: the most bytes that are delivered at once, in memory.
     """
-    make_origin = cast(Callable[[], asyncio.Protocol], AutoHTTP2Peer if kind.origin == "h2" else H11Server)
+    make_origin = cast(Callable[[], asyncio.Protocol], _HTTP2Origin if kind.origin == "h2" else H11Server)
     async with AsyncExitStack() as exits:
         if not kind.secure:
-            connect, host = to_protocol(make_origin), "a"
+            connect, host = to_protocol(make_origin, segment=segment), "a"
         else:
             context = None
             if kind.origin != "http":
@@ -328,8 +360,16 @@ async def standing(kind: Kind, tls: TLSFiles, *, wired: bool = False, segment: i
                 context.set_alpn_protocols(["h2" if kind.origin == "h2" else "http/1.1"])
             origin = await exits.enter_async_context(listening(make_origin, ssl_context=context))
             connect, host = to_address("127.0.0.1", origin.port), "localhost"
+        wire = None
+        if wired == "origin":
+            wire = await exits.enter_async_context(Wire(connect))
+            if kind.secure:
+                await exits.enter_async_context(wire.listening(None))
+                connect = to_address("127.0.0.1", wire.port)
+            else:
+                connect = to_protocol(wire.accept)
         proxy = await exits.enter_async_context(_make_proxy(kind, connect))
-        front, wire, connector = proxy, None, None
+        front, connector = proxy, None
         port = 1080
         if kind.secure:
             context = tls.server_context if kind.proxy == "https" else None
@@ -337,12 +377,12 @@ async def standing(kind: Kind, tls: TLSFiles, *, wired: bool = False, segment: i
                 context.set_alpn_protocols(["h2" if kind.proxy_http2 else "http/1.1"])
             await exits.enter_async_context(proxy.listening(context))
             port = proxy.port
-            if wired:
+            if wired == "proxy":
                 front = wire = await exits.enter_async_context(Wire(to_address("127.0.0.1", port)))
                 await exits.enter_async_context(wire.listening(None))
                 port = wire.port
         else:
-            if wired:
+            if wired == "proxy":
                 front = wire = await exits.enter_async_context(Wire(to_protocol(proxy.accept)))
             extra = {"ssl_object": _ChoseHTTP2()} if kind.proxy_http2 else None
             connector = MemoryConnector(front.accept, segment=segment, client_extra=extra)
@@ -365,5 +405,6 @@ async def standing(kind: Kind, tls: TLSFiles, *, wired: bool = False, segment: i
                 ssl=config if kind.proxy == "https" else None,
                 tunnel=kind.tunnel and not kind.proxy.startswith("socks"),
             )
-        yield Stack(kind, url, other_url, options, front, proxy, wire, connector)
-        await until(lambda: not front.ends and not proxy.ends)
+        stack = Stack(kind, url, other_url, options, front, proxy, wire, connector)
+        yield stack
+        await stack.all_gone()

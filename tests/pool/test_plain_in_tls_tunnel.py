@@ -21,3 +21,6 @@ async def test_version_of_a_plain_origin_is_not_what_the_proxy_selected_by_alpn(
         async with httpcore.ConnectionPool(http1=version == "1.1", proxy=route) as pool:
             response = await pool.request("GET", origin.url + "/hello")
     assert (response.http_version, response.body) == (f"HTTP/{version}".encode(), b"Hello, world")
+    assert response.exchange is not None and response.exchange.connection_info is not None
+    info = response.exchange.connection_info
+    assert info.ssl_object is None and info.tls is None  # it is not the origin that was verified

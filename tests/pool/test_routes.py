@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -34,7 +34,7 @@ PLAIN = Proxy("http://proxy:3128")
 SECURE = Proxy("https://proxy:3129", ssl=SSLConfig(verify=False))
 SOCKS = Proxy("socks5h://proxy")
 WEBSOCKET = {"Connection": "Upgrade", "Upgrade": "websocket"}
-NETWORK = NetworkConfig(connect_to={"a": "b"})
+NETWORK = NetworkConfig(connect_to={"elsewhere": "b"})
 HEADER = ProxyProtocol()
 
 
@@ -51,12 +51,12 @@ def options_of(
 
 
 def test_nothing_is_the_default_of_everything() -> None:
-    assert NO_OPTIONS == (SSLConfig(), None, None, None)
+    assert RouteOptions(SSLConfig(), None, None, None) == NO_OPTIONS
     assert NO_OPTIONS.override() is NO_OPTIONS
     assert ConnectionPool()._options is NO_OPTIONS
 
 
-OTHERS = {
+OTHERS: dict[str, tuple[Any, Any]] = {
     "ssl": (SSLConfig(), SSLConfig(verify=False)),
     "proxy": (PLAIN, SOCKS),
     "network": (NETWORK, NetworkConfig(uds="/socket")),
@@ -345,7 +345,7 @@ def test_credentials_for_a_proxy_are_the_callers_affair_where_there_is_no_tunnel
 
 # Every combination: two routes are equal if what they were made of is, and if not, never.
 
-_CHOICES = {
+_CHOICES: dict[str, list[Any]] = {
     "origin": [HTTPS, Origin("https", "b", 443), Origin("https", "a", 8443), Origin("https", "a.", 443)],
     "ssl": [SSLConfig(), SSLConfig(verify=False), SSLConfig(server_hostname="b"), SSLConfig(cert="/cert.pem")],
     "proxy": [None, PLAIN, SECURE, SOCKS, Proxy("http://u:p@proxy:3128"), Proxy("http://proxy:3128", {"x": "1"})],
@@ -358,9 +358,9 @@ _Picks = st.fixed_dictionaries({name: st.integers(0, len(values) - 1) for name, 
 
 def _route(picks: dict[str, int]) -> Route:
     chosen = {name: values[picks[name]] for name, values in _CHOICES.items()}
-    host = cast(Origin, chosen.pop("origin"))
+    origin = chosen.pop("origin")
     headers = WEBSOCKET if chosen.pop("upgrade") else {}
-    return Route.of(Request("GET", str(host), headers), NO_OPTIONS.override(**chosen), BOTH)
+    return Route.of(Request("GET", str(origin), headers), NO_OPTIONS.override(**chosen), BOTH)
 
 
 @given(_Picks, _Picks)

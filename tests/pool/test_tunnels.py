@@ -29,7 +29,7 @@ from tests.h11_server import H11Server, listening
 from tests.pool.books import check_books
 from tests.pool.tunnelling import HTTP_PROXY, Origins, below, refused, tunnelled, unverified
 from tests.pool.version_server import AutoHTTP2Peer
-from tests.proxies.http_proxy import AUTHENTICATE, ESTABLISHED, HTTPProxy, ProxyRequest, http_proxy
+from tests.proxies.http_proxy import AUTHENTICATE, ESTABLISHED, HTTPProxy, http_proxy
 from tests.proxies.script import HANG, Answer, Endless, Then, one_by_one
 from tests.proxies.ways import to_connector, to_protocol
 
@@ -250,7 +250,7 @@ async def test_content_in_pieces_that_never_end_is_not_waited_for_either(clock: 
         (Answer(b"HTTP/2.0 200 OK\r\n\r\n"), "answered with HTTP/2.0"),
         (Answer(b"HTTP/1.1 200 OK\r\nno colon\r\n\r\n"), "broke the rules of HTTP/1.1"),
         (Answer(b"HTTP/1.1 200 OK\r\nbad name: x\r\n\r\n"), "broke the rules of HTTP/1.1"),
-        (Answer(b"SSH-2.0-OpenSSH_9.6\r\n"), "broke the rules of HTTP/1.1"),
+        (Answer(b"SSH-2.0-OpenSSH_9.6\r\n", Then.CLOSE), "closed the connection in the middle of its response"),
         (Answer(b"\x15\x03\x01\x00\x02\x02\x46"), "broke the rules of HTTP/1.1"),
         (Answer(Endless(b"HTTP/1.1 200 OK\r\nx: ", b"y" * 4096)), "over "),
         (Answer(Endless(b"HTTP/1.1 200 OK\r\n", b"x: y\r\n" * 100)), "over "),
@@ -422,12 +422,7 @@ async def test_proxy_that_never_answers_is_a_connect_timeout(clock: Clock) -> No
 
 async def test_one_connect_timeout_is_for_the_whole_stack(clock: Clock) -> None:
     """The connection takes two seconds, and so does the answer: each is within three, both are not."""
-    release = asyncio.get_running_loop().create_future()
-
-    async def answer(request: ProxyRequest) -> None:
-        await release
-
-    proxy = HTTPProxy(connect=Origins().connect, answer=answer)
+    proxy = saying(HANG)
     async with tunnelled(proxy, limits=ONE, timeout=TimeoutConfig(connect_timeout=3)) as (pool, connector):
         connector.hold()
         task = asyncio.ensure_future(pool.request("GET", "http://origin/"))
@@ -438,7 +433,6 @@ async def test_one_connect_timeout_is_for_the_whole_stack(clock: Clock) -> None:
         await clock.advance(1.1)
         with pytest.raises(ConnectTimeout):
             await task
-        release.set_result(None)
         await until(lambda: below(pool).count == 0)
         await works(pool)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ssl
 from collections.abc import AsyncIterator, Callable
@@ -77,6 +78,8 @@ async def tunnelled(
         segment: the most bytes that anybody receives at once.
         options: of the pool.
     """
+    reported: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: reported.append(context))
     extra = chosen(*[version] * 200) if version else None
     connector = MemoryConnector(proxy.accept, segment=segment, client_extra=extra)
     pool = ConnectionPool(proxy=config, connector=connector, **options)
@@ -89,6 +92,7 @@ async def tunnelled(
             await connector.all_closed()
     await turns()
     check_empty(pool)
+    assert reported == []
 
 
 async def refused(pool: ConnectionPool, url: str = "http://origin/", **options) -> ProxyError:

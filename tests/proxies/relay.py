@@ -321,6 +321,7 @@ class Proxy:
         except BaseException:
             if end in self.ends:
                 end.transport.abort()
+                self.ends.discard(end)  # uvloop calls no connection_lost for what was cancelled this late
             raise
         return end
 

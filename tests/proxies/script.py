@@ -21,7 +21,8 @@ class Then(Enum):
     """What comes after an answer's bytes.
 
     PROCEED goes on as after the ordinary answer: the tunnel. STAY waits for what the client sends next, forever if it
-    sends nothing: an answer of no bytes and STAY is a proxy that hangs. RESET sends a RST.
+    sends nothing: an answer of no bytes and STAY is a proxy that hangs. EOF and CLOSE send a FIN, RESET a RST; but to
+    the kernel, a close with bytes of the client's unread is a reset too.
     """
 
     PROCEED = auto()
