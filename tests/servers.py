@@ -239,6 +239,7 @@ class Nginx:
         h2_url: the same over TLS, with HTTP/2 for those who offer it (ALPN).
         h2c_url: the same without TLS, for those who know beforehand that it is HTTP/2.
         root: the folder whose files it serves.
+        sockets: for each of the URLs the unix socket on which the same is to be had.
     """
 
     url: str
@@ -246,6 +247,7 @@ class Nginx:
     h2_url: str
     h2c_url: str
     root: Path
+    sockets: dict[str, Path]
 
 
 _NGINX_CONF = """
@@ -270,6 +272,10 @@ http {{
         # From 1.25.1 on `http2 on` is the new way to say it, for whole servers; this one is still understood.
         listen 127.0.0.1:{ports[2]} ssl http2;
         listen 127.0.0.1:{ports[3]} http2;
+        listen unix:{sockets[0]};
+        listen unix:{sockets[1]} ssl;
+        listen unix:{sockets[2]} ssl http2;
+        listen unix:{sockets[3]} http2;
         ssl_certificate {cert};
         ssl_certificate_key {key};
         root {root};
@@ -310,6 +316,12 @@ def nginx(
     # nginx inherits sockets that listen already: no port can be lost to another, and there is nothing to wait for.
     listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(4)]
     ports = [listener.getsockname()[1] for listener in listeners]
+    sockets = [folder / str(index) for index in range(4)]
+    for path in sockets:
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(str(path))
+        listener.listen()
+        listeners.append(listener)
     temp_paths = "\n".join(
         f"{name}_temp_path {folder}/{name};" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     )
@@ -319,6 +331,7 @@ def nginx(
             folder=folder,
             root=web_root,
             ports=ports,
+            sockets=sockets,
             temp_paths=temp_paths,
             cert=tls.cert_path,
             key=tls.key_path,
@@ -334,13 +347,13 @@ def nginx(
     )
     for listener in listeners:
         listener.close()
-    yield Nginx(
+    urls = [
         f"http://127.0.0.1:{ports[0]}",
         f"https://localhost:{ports[1]}",
         f"https://localhost:{ports[2]}",
         f"http://127.0.0.1:{ports[3]}",
-        web_root,
-    )
+    ]
+    yield Nginx(*urls, web_root, dict(zip(urls, sockets, strict=True)))
     program.stop()
 
 

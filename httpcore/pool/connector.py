@@ -24,7 +24,7 @@ from typing import Protocol, TypeVar
 from httpcore.exceptions import ConnectError, ConnectTimeout, HTTPCoreError, ProxyError
 from httpcore.pool.routes import Route, RouteOptions
 from httpcore.pool.tcp_connector import TCPConnector
-from httpcore.pool.tunnels import UNREACHABLE, Submit, open_http_tunnel, open_socks_tunnel, socks_hosts
+from httpcore.pool.tunnels import UNREACHABLE, Submit, no_connection, open_http_tunnel, open_socks_tunnel, socks_hosts
 from httpcore.protocols.base import HTTPProtocol
 from httpcore.protocols.handshake import Negotiation, Versions
 from httpcore.proxies import Proxy
@@ -120,6 +120,10 @@ class Dialer:
                 return await self._make(route, seconds, trace)
         except HTTPCoreError as exc:  # first: a ConnectTimeout of the connector's is a TimeoutError too
             error = exc
+            # The origin is not who failed, where a proxy forwards. Of one that gives tunnels, who asks it says so.
+            forwarding = None if route.tunnel or self._submit is None else route.proxy
+            if forwarding is not None and isinstance(exc, (ConnectError, ConnectTimeout)):
+                error = no_connection(forwarding, exc)
         except TimeoutError as exc:
             way = "" if route.proxy is None or self._submit is None else f" through the proxy {route.proxy}"
             error = ConnectTimeout(f"no connection was made{way} within {seconds} seconds")
@@ -218,7 +222,10 @@ class Dialer:
     async def _open_by_socks(
         self, route: Route, proxy: Proxy, host: str, port: int, trace: TraceHook | None
     ) -> UpgradedStream:
-        stream = await self._open_socket(route, proxy.origin, trace)
+        try:
+            stream = await self._open_socket(route, proxy.origin, trace)
+        except (ConnectError, ConnectTimeout) as exc:
+            raise no_connection(proxy, exc) from exc
         try:
             await open_socks_tunnel(stream, proxy, host, port, trace)
         except BaseException:

@@ -39,6 +39,7 @@ __all__ = [
     "REFUSAL_TIMEOUT",
     "UNREACHABLE",
     "Submit",
+    "no_connection",
     "open_http_tunnel",
     "open_socks_tunnel",
     "socks_hosts",
@@ -56,6 +57,14 @@ UNREACHABLE = frozenset({3, 4, 5, 6, 8})
 
 Submit: TypeAlias = Callable[[HTTPExchange, Route], None]
 """Starts an exchange on a connection of a route, now or later, or fails it: `Slots.submit`."""
+
+
+def no_connection(proxy: Proxy, exc: ConnectError | ConnectTimeout) -> ConnectError | ConnectTimeout:
+    """Returns what `exc`, on the way to `proxy`, means for who wanted an origin, whose host and port are others."""
+    kind = ConnectTimeout if isinstance(exc, ConnectTimeout) else ConnectError
+    error = kind(f"no connection to the proxy {proxy}: {exc.args[0]}")
+    error.__cause__ = exc
+    return error
 
 
 async def open_http_tunnel(
@@ -231,10 +240,8 @@ class _TunnelHandler(ResponseHandler):
             error = self._refusal()
         elif isinstance(exc, PoolClosed):
             error = PoolClosed(words)
-        elif isinstance(exc, ConnectTimeout):
-            error = ConnectTimeout(f"no connection to the proxy {self._proxy}: {words}")
-        elif isinstance(exc, ConnectError):
-            error = ConnectError(f"no connection to the proxy {self._proxy}: {words}")
+        elif isinstance(exc, (ConnectError, ConnectTimeout)):
+            return no_connection(self._proxy, exc)
         else:
             error = ProxyError(f"the proxy {self._proxy} gave no tunnel: {words}")
         error.__cause__ = exc

@@ -1,4 +1,4 @@
-"""What the sweeps of routes have in common: every kind of route with servers for it, and books checked at every step."""
+"""What the sweeps of routes have in common: servers for every kind of route, and books checked at every step."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from typing import NamedTuple, cast
 import pytest
 from h2.exceptions import StreamClosedError
 
-from httpcore import ClientConnection, ConnectionPool, HTTPCoreError, PoolLimits, Proxy, ProxyProtocol, SSLConfig
+from httpcore import ClientConnection, ConnectionPool, PoolLimits, Proxy, ProxyProtocol, SSLConfig
 from httpcore.config import TimeoutConfig
 from httpcore.testing import MemoryConnector
 from tests.clock import until
 from tests.conftest import TLSFiles
 from tests.h11_server import H11Server, listening
-from tests.pool.books import check_books, check_empty
+from tests.pool.books import check_books
 from tests.pool.steps import Steps
 from tests.pool.version_server import AutoHTTP2Peer
 from tests.proxies.http2_proxy import HTTP2Proxy
@@ -65,10 +65,8 @@ class Kind(NamedTuple):
 
 MEMORY_KINDS = {
     "forwarding": Kind("http", tunnel=False),
-    "forwarding with auth": Kind("http", tunnel=False, auth=True),
     "forwarding on HTTP/2": Kind("https", proxy_http2=True, tunnel=False),
     "CONNECT": Kind("http"),
-    "CONNECT with auth": Kind("http", auth=True),
     "CONNECT on HTTP/2": Kind("https", proxy_http2=True),
     "SOCKS5": Kind("socks5h"),
     "SOCKS5 with auth": Kind("socks5h", auth=True),
@@ -299,7 +297,7 @@ class Stack(NamedTuple):
     @property
     def asked(self) -> int:
         """How many requests the proxy has had, handshakes included."""
-        return len(self.proxy.requests)  # type: ignore[attr-defined,no-any-return]
+        return len(self.proxy.requests)  # type: ignore[attr-defined]
 
     async def all_gone(self) -> None:
         """Returns once no end of any connection is open, and no task of a server's is left."""
