@@ -45,6 +45,7 @@ from httpcore.proxies import DIRECT, Proxy
 from httpcore.proxy_protocol import ProxyProtocol
 from httpcore.request import PUSHED, Request
 from httpcore.response import Response
+from httpcore.sync import SyncConnectionPool, SyncResponse, SyncUpgradedStream
 from httpcore.trace import TraceEvent
 from httpcore.upgraded import UpgradedStream
 from httpcore.urls import URL, Origin
@@ -98,6 +99,9 @@ __all__ = [
     "ResponseTooLarge",
     "SSLConfig",
     "StreamConsumed",
+    "SyncConnectionPool",
+    "SyncResponse",
+    "SyncUpgradedStream",
     "TCPConnector",
     "TLSInfo",
     "Timeout",

@@ -242,8 +242,10 @@ class PoolLimits:
 
     Args:
         soft_limit: how many connections may be kept alive while idle. `None` sets no limit.
-        hard_limit: how many connections may exist, whatever they do. `None` sets no limit.
-        per_origin_limit: how many of them may lead to one origin. `None` sets no limit.
+        hard_limit: how many connections may exist, whatever they do. `None` sets no limit. Those on which proxies are
+            asked for tunnels do not count, the tunnels do.
+        per_origin_limit: how many of them may lead to one origin in one way: to a proxy that forwards, for all origins
+            together. `None` sets no limit.
         keepalive_expiry: seconds after which an idle connection is closed. `None` keeps it for ever.
         max_age: seconds after which a connection takes no further request, so that changes of DNS and of load
             balancers are followed; shortened at random by up to a tenth, lest all end at once. `None` sets none.

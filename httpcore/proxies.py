@@ -64,8 +64,10 @@ class Proxy:
             `socks5` and `socks4` are given addresses, and names are looked up here; `socks5h` and `socks4a` are given
             names, and look them up.
         headers: fields for the proxy alone: they go with each CONNECT and each forwarded request, never into a
-            tunnel. A mapping or (name, value) pairs, or a callable without arguments that gives these and is called
-            on the loop, once for each connection. For `http` and `https` proxies only.
+            tunnel. But what a proxy does not know it forwards: a secret in any field other than `proxy-authorization`
+            is safe from `http` origins only with `tunnel`. A mapping or (name, value) pairs, or a callable without
+            arguments that gives these and is called on the loop, once for each connection. For `http` and `https`
+            proxies only.
         ssl: how TLS to an `https` proxy is made, and whom it trusts; `None` is the default `SSLConfig`. TLS to the
             origin is not affected.
         auth: user and password, a `str` as UTF-8; it counts instead of what the URL has. SOCKS4 has only a user: give

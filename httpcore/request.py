@@ -5,23 +5,18 @@ Everything a caller can get wrong is refused here, when the request is made and 
 
 from __future__ import annotations
 
-import asyncio
 import binascii
 import io
-import os
-import stat
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from enum import Enum
-from typing import Final, Literal, Protocol, TypeAlias, runtime_checkable
+from typing import Final, Literal, TypeAlias
 
 from httpcore.exceptions import InvalidURL, LocalProtocolError
 from httpcore.headers import Headers, HeaderTypes, check_method, check_protocol, check_trailers, normalize_headers
+from httpcore.request_body import Content, Readable, cut, iterate, iterate_blocking, measure
 from httpcore.urls import URL, authority_form, check_target, parse_url
 
-__all__ = ["PUSHED", "BodyTypes", "Request", "Trailers", "settled"]
-
-_CHUNK_SIZE = 64 * 1024  # bytes: how large bodies are cut, so that no more than this waits behind the water marks
-_YIELD_AFTER = 1024 * 1024  # bytes that a body which never waits may send before other tasks get their turn
+__all__ = ["PUSHED", "BodyTypes", "Request", "Trailers"]
 
 # Methods whose requests seldom have content. A stream given for one of these is looked into before the head is
 # written, lest a gateway that always passes a stream turns every GET into a chunked request.
@@ -51,14 +46,7 @@ PUSHED: Final = _Pushed.PUSHED
 """As a request's body: the caller sends it with `exchange.write` and `exchange.write_eof`."""
 
 
-@runtime_checkable
-class _Readable(Protocol):
-    def read(self, size: int, /) -> bytes: ...
-
-
-_Buffer: TypeAlias = bytes | bytearray | memoryview
-_Content: TypeAlias = _Buffer | str | Iterable[bytes] | AsyncIterable[bytes] | _Readable
-BodyTypes: TypeAlias = _Content | Callable[[], _Content] | Literal[_Pushed.PUSHED] | None
+BodyTypes: TypeAlias = Content | Callable[[], Content] | Literal[_Pushed.PUSHED] | None
 """What a caller may give as a body. A callable is called anew for every attempt to send it."""
 Trailers: TypeAlias = HeaderTypes | Callable[[], HeaderTypes]
 """Trailer fields, or what gives them once the body was sent (a checksum, say)."""
@@ -199,10 +187,10 @@ class Request:
             raise LocalProtocolError("the request's body is a stream that was sent before; pass a callable instead")
         self._opened[0] = True
         if self.content is not None:
-            return _cut(self.content)
+            return cut(self.content)
         if callable(self._body):
-            return _iterate(self._body(), None, ours=True)
-        return _iterate(self._body, self._file_position)
+            return iterate(self._body(), None, ours=True)
+        return iterate(self._body, self._file_position)
 
     def with_headers(self, extra: Iterable[tuple[bytes, bytes]]) -> Request:
         """Returns the same request with `extra` fields, which are taken as they are, behind its own."""
@@ -210,6 +198,23 @@ class Request:
         for name in Request.__slots__:
             setattr(copy, name, getattr(self, name))
         copy.headers = Headers([*self.headers, *extra])
+        return copy
+
+    @property
+    def iterated(self) -> bool:
+        """Whether the body comes from a plain iterable, or from what a callable returns: to go on with it may block."""
+        body = self._body
+        if self.content is not None or isinstance(body, (Readable, AsyncIterable)):
+            return False
+        return callable(body) or isinstance(body, Iterable)
+
+    def with_iterated_body(self, wrap: Callable[[Callable[[], Iterator[bytes]]], AsyncIterable[bytes]]) -> Request:
+        """Returns the same request, whose `iterated` body is opened, and gone on with, by what `wrap` makes of it."""
+        copy, body = self.with_headers(()), self._body
+        if callable(body):
+            copy._body = lambda: wrap(lambda: iterate_blocking(body()))
+        else:
+            copy._body = wrap(lambda: iterate_blocking(body))
         return copy
 
     def __repr__(self) -> str:
@@ -227,8 +232,8 @@ class Request:
             return content, len(content)
         if isinstance(body, io.TextIOBase):
             raise TypeError("the body is a text file; open it in binary mode")
-        if isinstance(body, _Readable):
-            self._file_position, size = _measure(body)
+        if isinstance(body, Readable):
+            self._file_position, size = measure(body)
             return None, size
         if body is PUSHED or callable(body) or isinstance(body, (Iterable, AsyncIterable)):
             if isinstance(body, dict):
@@ -293,108 +298,3 @@ def _basic_credentials(user: bytes, password: bytes) -> bytes:
     if b":" in user:
         raise InvalidURL("the user in the URL has a colon, which Basic credentials cannot express (RFC 7617)")
     return b"Basic " + binascii.b2a_base64(user + b":" + password, newline=False)
-
-
-def _measure(file: _Readable) -> tuple[int | None, int | None]:
-    """Returns the position of a file that can be rewound, and how many bytes follow where that is known."""
-    if not isinstance(file, io.IOBase) or not file.seekable():
-        return None, None
-    position = file.tell()
-    if isinstance(file, io.BytesIO):
-        return position, max(len(file.getbuffer()) - position, 0)
-    try:
-        status = os.fstat(file.fileno())
-    except OSError:  # a file-like object with no descriptor: gzip.GzipFile has one, of another size, see below
-        return position, None
-    # Only what reads its descriptor as it is has the size of it; a GzipFile, say, does not.
-    plain = isinstance(getattr(file, "raw", file), io.FileIO) and stat.S_ISREG(status.st_mode)
-    return position, max(status.st_size - position, 0) if plain else None
-
-
-async def _cut(content: bytes) -> AsyncIterator[bytes]:
-    view = memoryview(content)
-    for start in range(0, len(view), _CHUNK_SIZE):
-        yield view[start : start + _CHUNK_SIZE]  # type: ignore[misc]  # what takes the chunks takes any buffer
-        if start % _YIELD_AFTER == 0:
-            await asyncio.sleep(0)
-
-
-async def _iterate(body: object, file_position: int | None, *, ours: bool = False) -> AsyncIterator[bytes]:
-    """Gives any kind of body as chunks.
-
-    Generators are closed when this is, and so is a file that is `ours`: one that a callable opened.
-    """
-    if isinstance(body, str):
-        body = body.encode()
-    if isinstance(body, (bytes, bytearray, memoryview)):
-        async for chunk in _cut(bytes(body)):
-            yield chunk
-    elif isinstance(body, AsyncIterable):
-        async_chunks = aiter(body)
-        sent = 0
-        try:
-            async for chunk in async_chunks:
-                yield _checked(chunk)
-                sent += len(chunk)
-                if sent >= _YIELD_AFTER:  # it may never wait, and neither do we while the peer keeps up
-                    sent = 0
-                    await asyncio.sleep(0)
-        finally:
-            # A generator cut off in the middle runs its own `finally` now, and not when it is collected.
-            aclose = getattr(async_chunks, "aclose", None)
-            if aclose is not None:
-                await aclose()
-    elif isinstance(body, _Readable):
-        try:
-            async for chunk in _read_file(body, file_position):
-                yield chunk
-        finally:
-            close = getattr(body, "close", None)
-            if ours and close is not None:
-                close()
-    elif isinstance(body, Iterable):
-        chunks = iter(body)
-        sent = 0
-        try:
-            for chunk in chunks:
-                yield _checked(chunk)
-                sent += len(chunk)
-                if sent >= _YIELD_AFTER:
-                    sent = 0
-                    await asyncio.sleep(0)
-        finally:
-            close = getattr(chunks, "close", None)
-            if close is not None:
-                close()
-    else:
-        raise TypeError(f"the body's callable returned {type(body).__name__}, which is no body")
-
-
-async def _read_file(file: _Readable, position: int | None) -> AsyncIterator[bytes]:
-    if isinstance(file, io.BytesIO):
-        start = file.tell() if position is None else position
-        async for chunk in _cut(file.getvalue()[start:]):
-            yield chunk
-        return
-    loop = asyncio.get_running_loop()
-    if position is not None:
-        assert isinstance(file, io.IOBase)
-        await loop.run_in_executor(None, file.seek, position)
-    while chunk := await loop.run_in_executor(None, file.read, _CHUNK_SIZE):  # a disk may be slow, or far away
-        yield _checked(chunk)
-
-
-def _checked(chunk: object) -> bytes:
-    if isinstance(chunk, (bytes, bytearray, memoryview)):
-        return settled(chunk)  # type: ignore[return-value]  # what takes the chunks takes any buffer
-    raise TypeError(f"a body gives chunks of bytes, not {type(chunk).__name__}")
-
-
-def settled(data: bytes | bytearray | memoryview) -> bytes | memoryview:
-    """Returns `data` as what may wait in a buffer: its `len` is its size in bytes, and nobody changes it."""
-    if isinstance(data, bytes):
-        return data
-    if not isinstance(data, memoryview):
-        return bytes(data)
-    flat = data.readonly and data.ndim == 1 and data.itemsize == 1 and data.c_contiguous
-    return data if flat else data.tobytes()

@@ -19,7 +19,7 @@ from httpcore.headers import Headers, HeaderTypes, normalize_headers
 from httpcore.request import Request
 from httpcore.upgraded import UpgradedStream
 
-__all__ = ["Response", "ResponseCollector"]
+__all__ = ["Answer", "Response", "ResponseCollector"]
 
 _SMALL_PART = 4096  # bytes below which parts are put together as they come: an object for each costs far more than it
 _DECODE_STEP = 64 * 1024  # bytes that one step of decoding gives, about
@@ -323,6 +323,22 @@ class _ContentIterator:
         raise StopAsyncIteration
 
 
+class Answer(Protocol):
+    """What a `ResponseCollector` completes: an `asyncio.Future` of a `Response`, or what is like one."""
+
+    def get_loop(self) -> asyncio.AbstractEventLoop:
+        """Returns the loop."""
+
+    def done(self) -> bool:
+        """Whether it was completed, or nobody waits any more."""
+
+    def set_result(self, result: Response, /) -> None:
+        """The response is there."""
+
+    def set_exception(self, exception: BaseException, /) -> None:
+        """There will be none."""
+
+
 class ResponseCollector(ResponseHandler):
     """The handler behind `request()`: completes `future` with a `Response` whose content it queues.
 
@@ -330,26 +346,17 @@ class ResponseCollector(ResponseHandler):
 
     Args:
         future: what is completed.
+        queue: where the content waits to be read.
         decode: whether the response decodes its content.
         max_body_size: bytes that `Response.read` may return, `None` without a limit.
-        high_water: bytes in the queue above which reading is paused.
-        low_water: bytes at or below which it is resumed.
     """
 
-    def __init__(
-        self,
-        future: asyncio.Future[Response],
-        *,
-        decode: bool,
-        max_body_size: int | None,
-        high_water: int,
-        low_water: int,
-    ) -> None:
+    def __init__(self, future: Answer, queue: BodyQueue, *, decode: bool, max_body_size: int | None) -> None:
         self.loop = future.get_loop()
-        self.future: asyncio.Future[Response] | None = future
+        self.future: Answer | None = future
         self.decode = decode
         self.max_body_size = max_body_size
-        self.queue = BodyQueue(high_water, low_water)
+        self.queue = queue
         self.trailers = Headers()
         self.upgraded: UpgradedStream | None = None
         self._exchange: Exchange | None = None  # until the response is made, which has it then

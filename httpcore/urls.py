@@ -269,9 +269,11 @@ def _parse_ip_literal(authority: str) -> tuple[str, str]:
         raise InvalidURL("the host is an IPv6 address with a zone, which is not supported")
     try:
         ipaddress.IPv6Address(address)
+        valid = True
     except ValueError:
-        # Without the cause: it quotes what may be a password with a "[" and a "/" in it.
-        raise InvalidURL("the host is in brackets but not a valid IPv6 address") from None
+        valid = False
+    if not valid:  # not raised above: that error quotes what may be a password with a "[" and a "/" in it
+        raise InvalidURL("the host is in brackets but not a valid IPv6 address")
     return address.lower(), rest[1:]
 
 
@@ -319,8 +321,8 @@ def _encode_idna(host: str, shown: str, *, may_quote: bool) -> str:
         # takes "faß.de" for another host than browsers do.
         return idna.encode(host, uts46=True).decode("ascii")
     except UnicodeError as error:
-        # The cause quotes the host as well.
-        raise InvalidURL(f"{shown} is not a valid internationalised name") from (error if may_quote else None)
+        cause = error if may_quote else None  # it quotes the host as well
+    raise InvalidURL(f"{shown} is not a valid internationalised name") from cause
 
 
 def _encode_target(target: str) -> str:

@@ -1,4 +1,4 @@
-"""The kinds of routes there are, with real servers at both ends of them: what tests/test_interop_routes.py goes through.
+"""The kinds of routes there are, through real proxies to real origins: what tests/test_interop_routes.py goes through.
 
 A kind opens the way to an origin: it says what a pool needs for it, and which port its sockets then lead to, by which a
 test sees that the way was taken indeed.
@@ -45,6 +45,7 @@ class Site:
         download: the path of `SIZE` bytes of `tests.content`; `None` where there is none.
         upload: the path that answers with a JSON object which has an upload's `sha256`; `None` where there is none.
         picks: whether it speaks both versions on this port, so that a client has to insist on HTTP/1.1.
+        streams: how many it takes at once on a connection of HTTP/2.
     """
 
     url: str
@@ -53,6 +54,7 @@ class Site:
     download: str | None
     upload: str | None
     picks: bool
+    streams: int = 100
 
     @property
     def port(self) -> int:
@@ -79,7 +81,8 @@ def _hypercorn(fixture: Fixture, scheme: Scheme, version: Version) -> Site:
 def _lighttpd(fixture: Fixture, scheme: Scheme, version: Version) -> Site:
     lighttpd: Lighttpd = fixture("lighttpd")
     _add_download(fixture("web_root"))
-    return Site(lighttpd.url if scheme == "http" else lighttpd.tls_url, "/hello.txt", HELLO, "/routes.bin", None, picks=True)
+    url = lighttpd.url if scheme == "http" else lighttpd.tls_url
+    return Site(url, "/hello.txt", HELLO, "/routes.bin", None, picks=True, streams=8)
 
 
 _SOURCE, _DESTINATION = ("192.0.2.1", 40000), ("198.51.100.2", 443)
@@ -268,7 +271,7 @@ def _squid(name: str) -> Callable[[Fixture], ProxyServer]:
 
 
 def _named(name: str) -> Callable[[Fixture], ProxyServer]:
-    return lambda fixture: fixture(name)  # type: ignore[no-any-return]  # the fixtures of tests/servers_proxies.py
+    return lambda fixture: fixture(name)
 
 
 # The table
@@ -295,6 +298,7 @@ class Kind(NamedTuple):
         cells: where it is possible.
         origins: those that it leads to.
         why_not: why the other cells are empty; "" if none is.
+        forwards: whether HTTP is spoken with a proxy, which then speaks HTTP/1.1 with the origin.
     """
 
     name: str
@@ -302,6 +306,12 @@ class Kind(NamedTuple):
     cells: tuple[Cell, ...] = _EVERYWHERE
     origins: tuple[str, ...] = _ALL
     why_not: str = ""
+    forwards: bool = False
+
+    def site(self, fixture: Fixture, cell: Cell, origin: str) -> Site:
+        """Returns the origin for that cell."""
+        scheme, version = cell
+        return ORIGINS[origin](fixture, scheme, "HTTP/1.1" if self.forwards else version)
 
 
 _FORWARDS = "https is never forwarded, and squid and tinyproxy speak HTTP/1.1"
@@ -313,25 +323,33 @@ KINDS: Final[tuple[Kind, ...]] = (
     Kind("own connector", _own_connector),
     Kind("PROXY protocol v1", _proxy_protocol(1), origins=("haproxy",)),
     Kind("PROXY protocol v2", _proxy_protocol(2), origins=("haproxy",)),
-    Kind("squid, forward", _by(_squid("open")), _FORWARDED, why_not=_FORWARDS),
-    Kind("squid, forward with auth", _by(_squid("auth")), _FORWARDED, why_not=_FORWARDS),
-    Kind("squid, forward over TLS", _by(_squid("tls")), _FORWARDED, why_not=_FORWARDS),
+    Kind("squid, forward", _by(_squid("open")), _FORWARDED, why_not=_FORWARDS, forwards=True),
+    Kind("squid, forward with auth", _by(_squid("auth")), _FORWARDED, why_not=_FORWARDS, forwards=True),
+    Kind("squid, forward over TLS", _by(_squid("tls")), _FORWARDED, why_not=_FORWARDS, forwards=True),
     Kind("squid, CONNECT", _by(_squid("open"), tunnel=True)),
     Kind("squid, CONNECT with auth", _by(_squid("auth"), tunnel=True)),
     Kind("squid, CONNECT over TLS", _by(_squid("tls"), tunnel=True)),  # for https: TLS in TLS
-    Kind("tinyproxy, forward with auth", _by(_named("tinyproxy"), kept=False), _FORWARDED, why_not=_FORWARDS),
+    Kind(
+        "tinyproxy, forward with auth",
+        _by(_named("tinyproxy"), kept=False),
+        _FORWARDED,
+        why_not=_FORWARDS,
+        forwards=True,
+    ),
     Kind("tinyproxy, CONNECT with auth", _by(_named("tinyproxy"), tunnel=True)),
     Kind(
         "nghttpx, forward over HTTP/1.1",
         _by(_named("nghttpx"), http2=False),
         _FORWARDED,
         why_not="https is never forwarded, and HTTP/2 is the next row",
+        forwards=True,
     ),
     Kind(
         "nghttpx, forward over HTTP/2",
         _by(_named("nghttpx")),
         (("http", "HTTP/2"),),
         why_not="https is never forwarded, and HTTP/1.1 is the row above",
+        forwards=True,
     ),
     Kind(
         "nghttpx, CONNECT over HTTP/1.1",

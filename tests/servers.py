@@ -347,12 +347,12 @@ def nginx(
     )
     for listener in listeners:
         listener.close()
-    urls = [
+    urls = (
         f"http://127.0.0.1:{ports[0]}",
         f"https://localhost:{ports[1]}",
         f"https://localhost:{ports[2]}",
         f"http://127.0.0.1:{ports[3]}",
-    ]
+    )
     yield Nginx(*urls, web_root, dict(zip(urls, sockets, strict=True)))
     program.stop()
 

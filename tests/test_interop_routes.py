@@ -10,14 +10,15 @@ import contextlib
 import hashlib
 import json
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
 
 import pytest
 
 import httpcore
 from tests.conftest import TLSFiles
 from tests.content import blocks, sha256
-from tests.route_kinds import KINDS, ORIGINS, SIZE, Cell, Kind, Scheme, Site, Version, Way, proxy_of
+from tests.route_kinds import KINDS, SIZE, Cell, Kind, Scheme, Site, Version, Way
 from tests.servers import Nginx
 from tests.servers_proxies import USERNAME, ProxyServer, Squid
 
@@ -43,34 +44,30 @@ _outcomes: dict[tuple[str, Cell, str], str] = {}  # of those that have run
 
 
 @pytest.fixture
-def case(request: pytest.FixtureRequest) -> Iterator[tuple[Way, Site, Cell]]:
+def case(request: pytest.FixtureRequest) -> Iterator[tuple[Kind, Cell, Site, Way]]:
+    """A cell of the table, with servers that run."""
     kind, cell, origin = request.param
     key = kind.name, cell, origin
     _outcomes[key] = "failed"
     try:
-        site = ORIGINS[origin](request.getfixturevalue, *cell)
+        site = kind.site(request.getfixturevalue, cell, origin)
         way = kind.open(request.getfixturevalue, site)
     except pytest.skip.Exception:
         _outcomes[key] = "skipped"
         raise
     failed_before = request.session.testsfailed
-    yield way, site, cell
+    yield kind, cell, site, way
     if request.session.testsfailed == failed_before:
         _outcomes[key] = "passed"
 
 
-def _pool(way: Way, site: Site, cell: Cell, tls: TLSFiles) -> httpcore.ConnectionPool:
-    arguments: dict[str, object] = {"ssl": httpcore.SSLConfig(verify=tls.ca_path)}
-    if cell == ("http", "HTTP/2") and way.url.startswith("http:") and not _forwards(way):
-        arguments["http1"] = False
+def _pool(kind: Kind, cell: Cell, site: Site, way: Way, tls: TLSFiles) -> httpcore.ConnectionPool:
+    arguments: dict[str, Any] = {"ssl": httpcore.SSLConfig(verify=tls.ca_path)}
+    if cell == ("http", "HTTP/2") and not kind.forwards:
+        arguments["http1"] = False  # without TLS nothing but prior knowledge leads to HTTP/2
     if cell == ("https", "HTTP/1.1") and site.picks:
         arguments["http2"] = False
-    return httpcore.ConnectionPool(**{**arguments, **way.pool_arguments})  # type: ignore[arg-type]  # of many types
-
-
-def _forwards(way: Way) -> bool:
-    proxy = way.pool_arguments.get("proxy")
-    return isinstance(proxy, httpcore.Proxy) and not proxy.is_socks and not proxy.tunnel
+    return httpcore.ConnectionPool(**{**arguments, **way.pool_arguments})
 
 
 def _connection_of(response: httpcore.Response) -> int:
@@ -86,16 +83,17 @@ def _info_of(response: httpcore.Response) -> httpcore.ConnectionInfo:
 @pytest.mark.parametrize(
     "case", _CASES, indirect=True, ids=[f"{kind.name}-{'-'.join(cell)}-{origin}" for kind, cell, origin in _CASES]
 )
-async def test_route(case: tuple[Way, Site, Cell], tls: TLSFiles):
-    way, site, cell = case
+async def test_route(case: tuple[Kind, Cell, Site, Way], tls: TLSFiles):
+    kind, cell, site, way = case
     hello = way.url + site.hello
-    async with _pool(way, site, cell, tls) as http:
+    async with _pool(*case, tls) as http:
         # One after another, on one connection.
         first = await http.request("GET", hello)
         assert (first.status_code, first.body[: len(site.text)]) == (200, site.text)
         assert first.http_version == cell[1].encode()
         info = _info_of(first)
-        assert (info.tls is not None) == (cell[0] == "https" or _tls_to_forwarder(way))
+        forwarder = way.pool_arguments["proxy"].scheme if kind.forwards else None
+        assert (info.tls is not None) == ("https" in (cell[0], forwarder))
         if way.port is not None:
             assert info.peer_address is not None
             assert info.peer_address[1] == way.port
@@ -119,13 +117,9 @@ async def test_route(case: tuple[Way, Site, Cell], tls: TLSFiles):
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(http.request("GET", hello)) for _ in range(_AT_ONCE)]
         assert {task.result().body for task in tasks} == {first.body}
-        if cell[1] == "HTTP/2":
+        if cell[1] == "HTTP/2" and site.streams >= _AT_ONCE:
             assert {_connection_of(task.result()) for task in tasks} == {_connection_of(first)}
     assert http.num_connections == 0
-
-
-def _tls_to_forwarder(way: Way) -> bool:
-    return _forwards(way) and way.pool_arguments["proxy"].scheme == "https"
 
 
 # What goes wrong
@@ -140,7 +134,9 @@ def unused_port() -> Iterator[int]:
 
 
 @contextlib.asynccontextmanager
-async def _one_place(proxy: httpcore.Proxy | None, tls: TLSFiles, nginx: Nginx):
+async def _one_place(
+    proxy: httpcore.Proxy | None, tls: TLSFiles, nginx: Nginx
+) -> AsyncIterator[httpcore.ConnectionPool]:
     """A pool with place for one connection; at the end it has to be free, for a request to whom it can reach."""
     ssl = httpcore.SSLConfig(verify=tls.ca_path)
     async with httpcore.ConnectionPool(ssl, proxy=proxy, limits=httpcore.PoolLimits(hard_limit=1)) as http:
@@ -150,49 +146,63 @@ async def _one_place(proxy: httpcore.Proxy | None, tls: TLSFiles, nginx: Nginx):
     assert http.num_connections == 0
 
 
-Find = Callable[[pytest.FixtureRequest], ProxyServer]
-
-
-def _squid_auth(request: pytest.FixtureRequest) -> ProxyServer:
-    squid: Squid = request.getfixturevalue("squid")
-    return squid.auth
-
-
-def _tinyproxy(request: pytest.FixtureRequest) -> ProxyServer:
-    server = request.getfixturevalue("tinyproxy")
+def _proxy_server(request: pytest.FixtureRequest, name: str) -> ProxyServer:
+    if name == "squid":
+        squid: Squid = request.getfixturevalue(name)
+        return squid.auth
+    server = request.getfixturevalue(name)
     assert isinstance(server, ProxyServer)
     return server
 
 
-@pytest.mark.parametrize("find", [_squid_auth, _tinyproxy], ids=["squid", "tinyproxy"])
+# tinyproxy says 401 to credentials that are wrong, with a challenge that is not for proxies.
+refusing = pytest.mark.parametrize(
+    ("name", "auth", "status"),
+    [
+        ("squid", None, 407),
+        ("squid", (USERNAME, "wrong"), 407),
+        ("tinyproxy", None, 407),
+        ("tinyproxy", (USERNAME, "wrong"), 401),
+    ],
+    ids=["squid-none", "squid-wrong", "tinyproxy-none", "tinyproxy-wrong"],
+)
+Auth = tuple[str, str] | None
+
+
+@refusing
 @pytest.mark.parametrize("scheme", _SCHEMES)
-async def test_wrong_password_for_a_tunnel_is_a_proxy_error_with_the_challenge(
-    request: pytest.FixtureRequest, find: Find, scheme: Scheme, tls: TLSFiles, nginx: Nginx
+async def test_tunnel_without_the_right_password_is_a_proxy_error_with_the_challenge(
+    request: pytest.FixtureRequest, name: str, auth: Auth, status: int, scheme: Scheme, tls: TLSFiles, nginx: Nginx
 ):
-    proxy = proxy_of(find(request), tls, tunnel=True, auth=(USERNAME, "wrong"))
+    proxy = httpcore.Proxy(_proxy_server(request, name).url, auth=auth, tunnel=True)
     url = nginx.url if scheme == "http" else nginx.tls_url
     async with _one_place(proxy, tls, nginx) as http:
-        with pytest.raises(httpcore.ProxyError, match="asks for credentials: Basic") as caught:
+        with pytest.raises(httpcore.ProxyError, match=f"refused a tunnel to .* with {status} ") as caught:
             await http.request("GET", url + "/")
-        assert caught.value.status_code == 407
-        assert caught.value.headers["proxy-authenticate"].startswith("Basic ")
+        assert caught.value.status_code == status
+        assert caught.value.body
         assert "wrong" not in str(caught.value)
+        if status == 407:
+            challenge = httpcore.Headers(caught.value.headers)["proxy-authenticate"]
+            assert challenge.startswith("Basic ")
+            assert f"asks for credentials: {challenge!r}" in str(caught.value)
 
 
-@pytest.mark.parametrize("find", [_squid_auth, _tinyproxy], ids=["squid", "tinyproxy"])
-async def test_wrong_password_for_a_forwarded_request_is_a_407(
-    request: pytest.FixtureRequest, find: Find, tls: TLSFiles, nginx: Nginx
+@refusing
+async def test_forwarded_request_without_the_right_password_gets_the_proxys_response(
+    request: pytest.FixtureRequest, name: str, auth: Auth, status: int, tls: TLSFiles, nginx: Nginx
 ):
-    proxy = proxy_of(find(request), tls, auth=(USERNAME, "wrong"))
+    proxy = httpcore.Proxy(_proxy_server(request, name).url, auth=auth)
     async with _one_place(proxy, tls, nginx) as http:
         response = await http.request("GET", nginx.url + "/")
-        assert response.status_code == 407
-        assert response.headers["proxy-authenticate"].startswith("Basic ")
+        assert response.status_code == status
+        challenge = "proxy-authenticate" if status == 407 else "www-authenticate"
+        assert response.headers[challenge].startswith("Basic ")
 
 
 @pytest.mark.parametrize("auth", [(USERNAME, "wrong"), None], ids=["wrong", "none"])
 async def test_wrong_or_no_password_for_socks_is_a_proxy_error(
-    auth: tuple[str, str] | None, microsocks_auth: ProxyServer, tls: TLSFiles, nginx: Nginx
+    auth: Auth, microsocks_auth: ProxyServer, tls: TLSFiles, nginx: Nginx
 ):
     proxy = httpcore.Proxy(microsocks_auth.url, auth=auth)
     async with _one_place(proxy, tls, nginx) as http:
@@ -210,11 +220,10 @@ async def test_target_that_a_proxy_cannot_reach_leaves_the_place_free(
     request: pytest.FixtureRequest, name: str, unused_port: int, tls: TLSFiles, nginx: Nginx
 ):
     kind = next(kind for kind in KINDS if kind.name == name)
-    site = ORIGINS["nginx"](request.getfixturevalue, "http", "HTTP/1.1")
-    way = kind.open(request.getfixturevalue, site)
+    way = kind.open(request.getfixturevalue, kind.site(request.getfixturevalue, kind.cells[0], "nginx"))
     proxy: httpcore.Proxy = way.pool_arguments["proxy"]
     async with _one_place(proxy, tls, nginx) as http:
-        if _forwards(way):
+        if kind.forwards:
             response = await http.request("GET", f"http://127.0.0.1:{unused_port}/")
             assert response.status_code in (500, 502, 503)
         else:

@@ -161,6 +161,16 @@ def test_session_is_not_offered_again_after_a_handshake_that_never_ended(
 
 
 @every_version
+def test_half_a_session_of_a_handshake_that_goes_on_is_not_offered(tls: TLSFiles, version: ssl.TLSVersion) -> None:
+    server, dialler = serving(tls, version), Dialler(tls)
+    going_on = dialler.dial(server, rounds=0)
+    with pytest.raises(ssl.SSLWantReadError):
+        going_on.client.do_handshake()
+    assert not dialler.dial(server).close().resumed
+    assert dialler.dial(server).resumed
+
+
+@every_version
 def test_session_of_a_connection_that_a_fatal_error_ended_is_not_resumed(
     tls: TLSFiles, version: ssl.TLSVersion
 ) -> None:

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from types import TracebackType
 from typing import Self
 
-from httpcore.body import DEFAULT_HIGH_WATER, DEFAULT_LOW_WATER
+from httpcore.body import DEFAULT_HIGH_WATER, DEFAULT_LOW_WATER, BodyQueue
 from httpcore.config import SSLTypes, TimeoutConfig, TimeoutTypes
 from httpcore.decoders import accept_encoding
 from httpcore.handlers import Exchange, ResponseHandler
@@ -216,13 +216,9 @@ class Dispatcher(ABC):
             decode = not stream or b"accept-encoding" not in request.names
         loop = asyncio.get_running_loop()  # once: on Python 3.11 it is a system call
         future: asyncio.Future[Response] = loop.create_future()
-        collector = ResponseCollector(
-            future,
-            decode=decode,
-            max_body_size=self._max_body_size if max_body_size is None else max_body_size,
-            high_water=self._high_water,
-            low_water=self._low_water,
-        )
+        queue = BodyQueue(self._high_water, self._low_water)
+        limit = self._max_body_size if max_body_size is None else max_body_size
+        collector = ResponseCollector(future, queue, decode=decode, max_body_size=limit)
         exchange = self._make_exchange(request, collector, timeout, trace, loop)
         self._submit(exchange, options)
         try:

@@ -19,7 +19,8 @@ from httpcore.headers import Headers, HeaderTypes, check_trailers
 from httpcore.protocols.carrier import Carrier, Holder
 from httpcore.protocols.pump import BodyPump
 from httpcore.protocols.states import RECEIVE, SEND, ReceiveEvent, ReceiveState, SendEvent, SendState
-from httpcore.request import Request, settled
+from httpcore.request import Request
+from httpcore.request_body import settled
 from httpcore.trace import (
     BodySent,
     ExchangeFailed,

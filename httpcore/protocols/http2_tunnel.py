@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import Protocol, cast
 
-from httpcore.request import settled
+from httpcore.request_body import settled
 from httpcore.upgraded import Relay
 
 __all__ = ["TunnelTransport", "TunnelledStream"]

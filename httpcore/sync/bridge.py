@@ -1,8 +1,8 @@
 """The bridge between the loop's thread and the thread of a blocking call.
 
-The async API's own code runs in the caller's thread: its coroutines wait for nothing but the answer and its content, and
-what they get these from, `ThreadedQueue`, blocks instead of suspending. `run` drives them. Only the exchange itself is on
-the loop's thread: there a `ThreadedCollector` gets the callbacks, with no task for the call.
+The async API's own code runs in the caller's thread: its coroutines wait for nothing but the answer and its content,
+and what they get these from, `ThreadedQueue`, blocks instead of suspending. `run` drives them. Only the exchange itself
+is on the loop's thread: there a `ThreadedCollector` gets the callbacks, with no task for the call.
 """
 
 from __future__ import annotations
@@ -195,7 +195,7 @@ class ThreadedQueue(BodyQueue):
 class ThreadedExchange(Exchange):
     """An exchange, for threads that are not the loop's: what it is asked to do it does there, soon."""
 
-    __slots__ = ("_exchange", "_loop")
+    __slots__ = ("_exchange", "_loop", "request")
 
     def __init__(self, exchange: Exchange, loop: asyncio.AbstractEventLoop) -> None:
         self._exchange = exchange

@@ -11,9 +11,44 @@ __all__ = ["background_loop"]
 
 _STOP_TIMEOUT = 5.0  # seconds for the loop to close what pools have left open, when the program ends
 
-_lock = threading.Lock()
-_running: tuple[asyncio.AbstractEventLoop, threading.Thread] | None = None
-_forked: list[object] = []  # loops of the parent process, kept from being collected: their selectors are the parent's
+
+class _LoopThread:
+    """Where the loop is kept; there is one of these."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running: tuple[asyncio.AbstractEventLoop, threading.Thread] | None = None
+        self._forked: list[object] = []  # the parent process's, kept from being collected: their selectors are its own
+
+    def loop(self) -> asyncio.AbstractEventLoop:
+        running = self._running
+        if running is None:
+            with self._lock:
+                running = self._running
+                if running is None:
+                    loop = asyncio.new_event_loop()
+                    thread = threading.Thread(target=_run, args=(loop,), name="httpcore", daemon=True)
+                    thread.start()
+                    running = self._running = loop, thread
+        return running[0]
+
+    def stop(self) -> None:
+        with self._lock:
+            running, self._running = self._running, None
+        if running is not None:
+            loop, thread = running
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join(_STOP_TIMEOUT)
+
+    def forget(self) -> None:
+        """In a forked child: the thread is not there, and the loop's selector is the parent's."""
+        self._lock = threading.Lock()  # another thread may have held it
+        if self._running is not None:
+            self._forked.append(self._running)
+            self._running = None
+
+
+_loop_thread = _LoopThread()
 
 
 def background_loop() -> asyncio.AbstractEventLoop:
@@ -21,15 +56,7 @@ def background_loop() -> asyncio.AbstractEventLoop:
 
     A process that was forked has one of its own.
     """
-    global _running
-    if _running is None:
-        with _lock:
-            if _running is None:
-                loop = asyncio.new_event_loop()
-                thread = threading.Thread(target=_run, args=(loop,), name="httpcore", daemon=True)
-                thread.start()
-                _running = loop, thread
-    return _running[0]
+    return _loop_thread.loop()
 
 
 def _run(loop: asyncio.AbstractEventLoop) -> None:
@@ -48,25 +75,6 @@ def _run(loop: asyncio.AbstractEventLoop) -> None:
             loop.close()
 
 
-def _stop() -> None:
-    global _running
-    with _lock:
-        running, _running = _running, None
-    if running is not None:
-        loop, thread = running
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join(_STOP_TIMEOUT)
-
-
-def _forget() -> None:
-    """In a forked child: the thread is not there, and the loop's selector is the parent's."""
-    global _lock, _running
-    _lock = threading.Lock()  # another thread may have held it
-    if _running is not None:
-        _forked.append(_running)
-        _running = None
-
-
-atexit.register(_stop)
+atexit.register(_loop_thread.stop)
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget)
+    os.register_at_fork(after_in_child=_loop_thread.forget)

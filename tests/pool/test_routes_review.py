@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import gc
 import ssl
+from collections.abc import Callable
 
 import pytest
 
 from httpcore import (
     ClientConnection,
+    ConnectError,
     ConnectionPool,
     ConnectTimeout,
+    HTTPCoreError,
     InvalidURL,
     LocalProtocolError,
     NetworkConfig,
@@ -42,12 +45,8 @@ REFUSAL = b"HTTP/1.1 407 No\r\ncontent-length: 2\r\n\r\nno"
 
 
 def chain(error: BaseException | None) -> list[BaseException]:
-    """An error, and all that it was raised in place of, whether a traceback shows that or not."""
-    found = []
-    while error is not None:
-        found.append(error)
-        error = error.__context__
-    return found
+    """An error, and all that it was raised from or in place of, whether a traceback shows that or not."""
+    return [] if error is None else [error, *chain(error.__cause__), *chain(error.__context__)]
 
 
 # Forwarding goes by what the request line says, whatever else was configured.
@@ -72,6 +71,7 @@ async def test_connect_to_holds_for_http_through_a_proxy() -> None:
     ):
         assert (await pool.request("GET", "http://example.org/path")).body == b"hello"
         (server,) = origin.protocols
+        assert isinstance(server, H11Server)
         (asked,) = server.asked
         assert (asked.target, asked.get(b"host")) == (b"/path", b"example.org")
         assert [request.target for request in proxy.requests] == [b"127.0.0.1:%d" % origin.port]
@@ -172,10 +172,12 @@ async def test_sessions_of_a_context_that_is_kept_no_more_are_no_hindrance(tls: 
         lambda: Proxy("http://proxy", auth=("secret\udfff", "")),
         lambda: Proxy("http://user:secret\ud800@proxy"),
         lambda: Request("GET", "http://secret\ud800@a/"),
+        lambda: Request("GET", "http://[secret]/x@a/"),
+        lambda: Request("GET", "http://secret\u0378/x@a/"),
     ],
 )
-def test_credentials_that_cannot_be_encoded_are_in_no_error_behind_the_error(make) -> None:
-    with pytest.raises((ValueError, InvalidURL), match="contains a lone surrogate") as caught:
+def test_credentials_that_cannot_be_read_are_in_no_error_behind_the_error(make: Callable[[], object]) -> None:
+    with pytest.raises((ValueError, InvalidURL)) as caught:
         make()
     for error in chain(caught.value):
         assert "secret" not in repr(error) + repr(vars(error)) and not isinstance(error, UnicodeError)
@@ -214,3 +216,28 @@ async def test_refusal_without_its_content_is_one_too_if_little_time_is_left(clo
         with pytest.raises(ProxyError, match="refused a tunnel to a:80 with 407 'No'") as caught:
             await asking
         assert caught.value.body == b"n"
+
+
+@pytest.mark.parametrize("scheme", ["http", "https", "socks5h"])
+@pytest.mark.parametrize("tunnel", [False, True])
+@pytest.mark.parametrize("kind", [ConnectError, ConnectTimeout])
+async def test_proxy_that_cannot_be_reached_is_named_whatever_it_would_have_done(
+    scheme: str, tunnel: bool, kind: type[HTTPCoreError]
+) -> None:
+    proxy = Proxy(f"{scheme}://user:pw@proxy:3128", tunnel=tunnel and scheme != "socks5h")
+    connector = MemoryConnector(HTTP11Peer)
+    cause = kind("the cable is cut")
+    connector.fail_next(cause)
+    async with connector, ConnectionPool(proxy=proxy, connector=connector) as pool:
+        with pytest.raises(kind) as caught:
+            await pool.request("GET", "http://a/")
+        message = f"no connection to the proxy {scheme}://proxy:3128: the cable is cut"
+        assert caught.value.args[0] == message and (caught.value.host, caught.value.port) == ("a", 80)
+        assert cause in chain(caught.value)
+
+
+async def test_pin_that_a_proxy_which_forwards_does_not_have_is_said_to_be_the_proxys(tls: TLSFiles) -> None:
+    pinned = SSLConfig(verify=tls.ca_path, pins=("sha256/" + "A" * 43 + "=",))
+    async with http_proxy(tls.server_context) as proxy, ConnectionPool(proxy=Proxy(proxy.url, ssl=pinned)) as pool:
+        with pytest.raises(ConnectError, match=f"no connection to the proxy {proxy.url}: the server's key is none"):
+            await pool.request("GET", "http://a/")

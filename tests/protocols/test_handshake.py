@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from typing import cast
+import ssl
+from typing import Any, cast
 
 import pytest
 
 from httpcore import ConnectError, HTTP2Config, HTTP2Protocol, HTTP11Protocol, Request
 from httpcore.protocols.handshake import Negotiation, Versions
 from httpcore.testing import ScriptedPeer, memory_link
+from httpcore.upgraded import Relay, UpgradedStream
 from tests.clock import turns
 from tests.protocols.recording import Recorder
 
@@ -187,6 +189,21 @@ async def test_transport_that_takes_no_other_protocol_is_aborted() -> None:
     with pytest.raises(ConnectError, match=r"the transport cannot be used: RuntimeError\('not this one'\)") as caught:
         negotiation.result()
     assert isinstance(caught.value.__cause__, RuntimeError)
+
+
+async def test_tls_that_does_not_even_begin_tells_whom_the_transport_had_once() -> None:
+    told: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: told.append(context))
+    relay, peer = Relay(), ScriptedPeer(close_on_eof=True)
+    client, _ = memory_link(relay, peer)
+    await turns()
+    stream, context = UpgradedStream(relay.receiver), ssl.create_default_context()
+    with pytest.raises(ConnectError, match="not supported by start_tls"):
+        await Negotiation(BOTH).begin(stream, context, "localhost", None)
+    await turns()
+    assert client.is_closed()
+    assert relay.receiver.closed.done()
+    assert not told
 
 
 async def test_before_and_without_connection_made_nothing_happens() -> None:
