@@ -93,6 +93,7 @@ class ConnectionInfo(NamedTuple):
         local_address: this end's.
         ssl_object: the TLS object (`version()`, `cipher()`, `getpeercert()`), `None` without TLS.
         tls: what was negotiated, which stays when the connection ends; `None` without TLS.
+        socket: what the transport gives as its socket, for options; `None` where it has none.
     """
 
     connection_id: int
@@ -100,6 +101,7 @@ class ConnectionInfo(NamedTuple):
     local_address: tuple[str, int] | tuple[str, int, int, int] | str | None
     ssl_object: ssl.SSLObject | None
     tls: TLSInfo | None = None
+    socket: object = None
 
 
 class Timings(NamedTuple):

@@ -202,19 +202,19 @@ class Request:
 
     @property
     def iterated(self) -> bool:
-        """Whether the body comes from a plain iterable, or from what a callable returns: to go on with it may block."""
+        """Whether the body is a file, a plain iterable, or what a callable returns: to go on with it may block."""
         body = self._body
-        if self.content is not None or isinstance(body, (Readable, AsyncIterable)):
+        if self.content is not None or isinstance(body, (io.BytesIO, AsyncIterable)):
             return False
-        return callable(body) or isinstance(body, Iterable)
+        return callable(body) or isinstance(body, (Readable, Iterable))
 
     def with_iterated_body(self, wrap: Callable[[Callable[[], Iterator[bytes]]], AsyncIterable[bytes]]) -> Request:
         """Returns the same request, whose `iterated` body is opened, and gone on with, by what `wrap` makes of it."""
-        copy, body = self.with_headers(()), self._body
+        copy, body, position = self.with_headers(()), self._body, self._file_position
         if callable(body):
-            copy._body = lambda: wrap(lambda: iterate_blocking(body()))
+            copy._body = lambda: wrap(lambda: iterate_blocking(body(), None, ours=True))
         else:
-            copy._body = wrap(lambda: iterate_blocking(body))
+            copy._body = wrap(lambda: iterate_blocking(body, position))
         return copy
 
     def __repr__(self) -> str:

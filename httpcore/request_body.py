@@ -103,7 +103,7 @@ async def iterate(body: object, file_position: int | None, *, ours: bool = False
         raise TypeError(f"the body's callable returned {type(body).__name__}, which is no body")
 
 
-def iterate_blocking(body: object) -> Iterator[bytes]:
+def iterate_blocking(body: object, file_position: int | None, *, ours: bool = False) -> Iterator[bytes]:
     """Gives what `iterate` does, in a thread where reading may block."""
     if isinstance(body, str):
         body = body.encode()
@@ -115,11 +115,14 @@ def iterate_blocking(body: object) -> Iterator[bytes]:
         raise TypeError("a blocking call cannot iterate over what is async: let the callable return a plain iterator")
     elif isinstance(body, Readable):
         try:
+            if file_position is not None:
+                assert isinstance(body, io.IOBase)
+                body.seek(file_position)
             while chunk := body.read(_CHUNK_SIZE):
                 yield _checked(chunk)
         finally:
             close = getattr(body, "close", None)
-            if close is not None:
+            if ours and close is not None:
                 close()
     elif isinstance(body, Iterable):
         chunks = iter(body)

@@ -259,7 +259,7 @@ class Response:
 
     def __del__(self, _warn: type[ResourceWarning] = ResourceWarning) -> None:
         exchange = getattr(self, "_exchange", None)  # not there if the arguments were refused
-        if exchange is None or exchange.ended:
+        if exchange is None or exchange.ended or self._closed:  # from another thread it is ended soon, not at once
             return
         warnings.warn(f"unclosed {self!r} to {self.request!r}", _warn, source=self, stacklevel=2)
         try:

@@ -10,13 +10,28 @@ from __future__ import annotations
 import asyncio
 import ssl
 import warnings
-from typing import cast
+from collections.abc import Awaitable
+from typing import TypeVar, cast
 
 from httpcore.body import BodyQueue
-from httpcore.exceptions import ConnectError, ConnectTimeout, ReadError, ResponseClosed, WriteError
+from httpcore.exceptions import ConnectError, ConnectTimeout, ReadError, ResponseClosed, TimeoutException, WriteError
 from httpcore.start_tls import start_tls
 
-__all__ = ["Relay", "UpgradedReceiver", "UpgradedStream"]
+__all__ = ["Relay", "UpgradedReceiver", "UpgradedStream", "within"]
+
+_T = TypeVar("_T")
+
+
+async def within(awaitable: Awaitable[_T], seconds: float | None, error: type[TimeoutException]) -> _T:
+    """Awaits what is done with a stream, and raises `error` if it takes longer; `None` sets no limit."""
+    limit = asyncio.timeout(seconds)
+    try:
+        async with limit:
+            return await awaitable
+    except TimeoutError as exc:
+        if not limit.expired():  # a timeout of another kind
+            raise
+        raise error(f"not done within {seconds} seconds") from exc
 
 
 class UpgradedReceiver:

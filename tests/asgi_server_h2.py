@@ -113,7 +113,8 @@ class H2ServerProtocol(asyncio.Protocol):
         if not self._leaving:
             self._leaving = True
             frame = GoAwayFrame(0, self.http.highest_inbound_stream_id, ErrorCodes.NO_ERROR)
-            self._transport.write(self.http.data_to_send() + frame.serialize())
+            if not self._transport.is_closing():  # the client has left
+                self._transport.write(self.http.data_to_send() + frame.serialize())
         if not self._streams:
             self._transport.close()
 

@@ -1,4 +1,4 @@
-"""UpgradedStream: its transport given away (`detach`), bytes put back (`unread`), and `Relay`, on which it may stand."""
+"""UpgradedStream: its transport given away (`detach`), bytes put back (`unread`), and `Relay`."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ class ClientConnection(Dispatcher):
         )
         self.origin = origin
         self._protocol = protocol
-        self._tunnelled = False  # whether the connection goes through a proxy's tunnel
+        self._exposes_proxy_credentials = False
         self._hops: Slots | None = None  # the connection to an HTTP/2 proxy, where that carries it
 
     @classmethod
@@ -126,7 +126,7 @@ class ClientConnection(Dispatcher):
             high_water=high_water,
             low_water=low_water,
         )
-        connection._tunnelled = route.tunnel
+        connection._exposes_proxy_credentials = route.exposes_proxy_credentials(options)
         connection._hops = hops
         return connection
 
@@ -159,7 +159,7 @@ class ClientConnection(Dispatcher):
             exchange.fail(LocalProtocolError(NO_UPGRADE))
         elif exchange.request.protocol is not None and not isinstance(self._protocol, HTTP2Protocol):
             exchange.fail(LocalProtocolError(NO_EXTENDED_CONNECT))
-        elif self._tunnelled and b"proxy-authorization" in exchange.request.names:
+        elif self._exposes_proxy_credentials and b"proxy-authorization" in exchange.request.names:
             exchange.fail(LocalProtocolError(NO_PROXY_CREDENTIALS))
         elif self._protocol.proxy_fields is not None and not can_forward(exchange.request, options.network):
             exchange.fail(LocalProtocolError(NOT_FORWARDED))

@@ -172,10 +172,9 @@ class ConnectionPool(Dispatcher):
 
     def __del__(self, _warn: type[ResourceWarning] = ResourceWarning) -> None:
         slots = getattr(self, "_slots", None)  # not there if the arguments were refused
-        if slots is None or slots.closed or slots.loop.is_closed() or slots.pid != os.getpid():
+        if slots is None or slots.closed or not slots.count or slots.loop.is_closed() or slots.pid != os.getpid():
             return
-        if slots.count:  # what is not counted, connections to proxies that give no tunnel now, is closed all the same
-            warnings.warn(f"unclosed {self!r}", _warn, source=self, stacklevel=2)
+        warnings.warn(f"unclosed {self!r}", _warn, source=self, stacklevel=2)
         _close_elsewhere(slots, force=False)  # the garbage collector runs in any thread
 
 

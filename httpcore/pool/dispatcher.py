@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from httpcore.body import DEFAULT_HIGH_WATER, DEFAULT_LOW_WATER, BodyQueue
-from httpcore.config import SSLTypes, TimeoutConfig, TimeoutTypes
+from httpcore.config import SSLConfig, SSLTypes, TimeoutConfig, TimeoutTypes
 from httpcore.decoders import accept_encoding
 from httpcore.handlers import Exchange, ResponseHandler
 from httpcore.headers import HeaderTypes
@@ -62,6 +62,16 @@ class Dispatcher(ABC):
         self._max_body_size = max_body_size
         self._high_water = high_water
         self._low_water = low_water
+
+    @property
+    def ssl(self) -> SSLConfig:
+        """How TLS is made for requests that do not say otherwise."""
+        return self._options.ssl
+
+    @property
+    def timeout(self) -> TimeoutConfig:
+        """The deadlines of requests that have none of their own."""
+        return self._timeout
 
     def dispatch(
         self,

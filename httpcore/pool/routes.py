@@ -159,9 +159,16 @@ class Route(NamedTuple):
             route = route._replace(http2=False)
         if request.protocol is not None and not route.http2:
             raise LocalProtocolError(NO_EXTENDED_CONNECT)
-        if route.tunnel and b"proxy-authorization" in request.names:
+        if b"proxy-authorization" in request.names and route.exposes_proxy_credentials(options):
             raise LocalProtocolError(NO_PROXY_CREDENTIALS)
         return route
+
+    def exposes_proxy_credentials(self, options: RouteOptions) -> bool:
+        """Returns whether the origin would see a `proxy-authorization` of a request's own, which is meant for a proxy.
+
+        Not so where there are no proxies at all: the origin may be one, to whoever asks it by hand.
+        """
+        return self.tunnel or (self.proxy is None and options.proxy is not None)  # the chooser chose none
 
     def hop(self, versions: Versions) -> Route:
         """Returns the route to the proxy itself, for requests that it forwards and for those that ask for a tunnel."""
@@ -192,7 +199,7 @@ NO_UPGRADE = (
     "HTTP/2 has no upgrade field (RFC 9113 8.6): allow HTTP/1.1, or ask by extended CONNECT "
     '(Request("CONNECT", url, protocol="websocket"))'
 )
-NO_PROXY_CREDENTIALS = "proxy-authorization would go through the tunnel to the origin: use Proxy(auth=)"
+NO_PROXY_CREDENTIALS = "proxy-authorization would go to the origin, and not to a proxy: use Proxy(auth=)"
 NOT_FORWARDED = (
     "no proxy forwards an upgrade or a CONNECT, nor, under an egress policy, a target that is no path: use "
     "Proxy(tunnel=True)"

@@ -12,6 +12,7 @@ from httpcore.pool.routes import Route
 from httpcore.pool.waiters import Waiter
 from httpcore.protocols.base import HTTPProtocol
 from httpcore.protocols.exchange import HTTPExchange, Replay
+from httpcore.protocols.http2 import HTTP2Protocol
 from httpcore.protocols.states import Transitions
 
 __all__ = ["SLOT", "UNKNOWN_WIDTH", "Lane", "Slot", "SlotEvent", "SlotState"]
@@ -159,6 +160,12 @@ class Slot:
             self.protocol.abort(error)
         else:
             self.protocol.close(str(error))
+
+    def reset_tunnels(self) -> None:
+        """Ends the tunnels that its connection carries, if that is of HTTP/2, without waiting for the proxy's part."""
+        if isinstance(self.protocol, HTTP2Protocol):
+            for stream in tuple(self.protocol.streams.values()):
+                stream.abort_tunnel()
 
     def abandon(self, exchange: HTTPExchange) -> None:
         """The exchange for which it was reserved failed; the dial goes on, and serves somebody else."""

@@ -175,10 +175,7 @@ class Slots:
         """Takes nobody any more: ends who waits, dials and idle connections; the others too if `force`."""
         self.closed = True
         self._idle.close()
-        for lane in tuple(self._lanes.values()):
-            for waiter in (*lane.dialling, *lane.queued):
-                waiter.exchange.fail(PoolClosed("the pool was closed while the request waited for a connection"))
-        self._waiters.close()
+        self._waiters.close(tuple(self._lanes.values()))
         for slot in list(self._all):
             slot.end(PoolClosed("the pool was closed"), force=force)
         if self._below is not None:
@@ -187,11 +184,13 @@ class Slots:
 
     async def wait_gone(self, *, force: bool) -> None:
         """Returns once the slots that `close` ends are freed: unless `force`, not those that still carry a response."""
+        for slot in tuple(self._all) if force else ():
+            slot.reset_tunnels()  # whoever had them has them no more
         while any(force or not slot.busy for slot in self._all):
             if self._gone is None:
                 self._gone = self.loop.create_future()
             await asyncio.shield(self._gone)
-        if self._below is not None:  # where nothing is left here, nothing below carries anything but ends of tunnels
+        if self._below is not None:
             await self._below.wait_gone(force=force or not self._all)
 
     # What dials end with.
@@ -367,10 +366,10 @@ class Slots:
 
     def _can_take(self, slot: Slot) -> bool:
         """Whether a spare connection can carry one more. One that cannot is spare no longer."""
-        if slot.protocol is not None and slot.protocol.available and slot.usable():
-            return True
-        slot.lane.spare.pop(slot, None)
-        return False
+        able = slot.protocol is not None and slot.protocol.available > 0 and slot.usable()
+        if not able:
+            slot.lane.spare.pop(slot, None)
+        return able
 
     # Ending.
 

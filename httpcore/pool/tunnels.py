@@ -86,8 +86,9 @@ async def open_http_tunnel(
     proxy = hop.proxy
     assert proxy is not None
     loop = asyncio.get_running_loop()
-    request = _Connect("CONNECT", str(proxy), proxy.fields(), target=authority_form(target))
-    handler = _TunnelHandler(proxy, target, loop, None if seconds is None else loop.time() + seconds)
+    fields = proxy.fields()
+    request = _Connect("CONNECT", str(proxy), fields, target=authority_form(target))
+    handler = _TunnelHandler(proxy, fields, target, loop, None if seconds is None else loop.time() + seconds)
     if trace is not None:
         emit(trace, TunnelStarted(loop.time(), str(proxy), target.host, target.port), loop)
     # The whole has a deadline, which is the dial's.
@@ -96,7 +97,9 @@ async def open_http_tunnel(
     submit(exchange, hop)
     try:
         stream = await handler.answer
-    except BaseException:
+    except BaseException as exc:
+        # The dial's deadline, or the end of the pool. A proxy of which nothing was heard is not asked again meanwhile.
+        exchange.timed_out = isinstance(exc, asyncio.CancelledError)
         exchange.abort()
         handler.drop()
         raise
@@ -164,10 +167,19 @@ class _Connect(Request):
 class _TunnelHandler(ResponseHandler):
     """Waits for the answer to CONNECT."""
 
-    def __init__(self, proxy: Proxy, target: Origin, loop: asyncio.AbstractEventLoop, ends_at: float | None) -> None:
+    def __init__(
+        self,
+        proxy: Proxy,
+        fields: list[tuple[bytes, bytes]],
+        target: Origin,
+        loop: asyncio.AbstractEventLoop,
+        ends_at: float | None,
+    ) -> None:
         self.answer: asyncio.Future[UpgradedStream] = loop.create_future()
         self.stream: UpgradedStream | None = None
         self._proxy = proxy
+        sent = [value.rpartition(b" ")[2] for _, value in fields] + list(proxy.auth or ())[1:]
+        self._secrets = [value for value in sent if value]
         self._target = target
         self._loop = loop
         self._ends_at = ends_at  # when the dial times out
@@ -220,15 +232,23 @@ class _TunnelHandler(ResponseHandler):
     def _refusal(self) -> ProxyError:
         head = self._head
         assert head is not None
-        words = f"{head.status_code} {quote_peer_text(head.reason)}" if head.reason else str(head.status_code)
+        words = str(head.status_code)
+        if head.reason:
+            words += f" {self._quote(head.reason)}"
         if challenges := head.headers.get_list("proxy-authenticate"):
-            words += f", and asks for credentials: {quote_peer_text(', '.join(challenges))}"
+            words += f", and asks for credentials: {self._quote(', '.join(challenges).encode('latin-1'))}"
         return ProxyError(
             f"the proxy {self._proxy} refused a tunnel to {self._target.host}:{self._target.port} with {words}",
             status_code=head.status_code,
             headers=head.headers,
             body=self._body,
         )
+
+    def _quote(self, text: bytes) -> str:
+        """Returns what the proxy said as it may stand in a message: not where it repeats what only it was told."""
+        if any(secret in text for secret in self._secrets):
+            return "[not shown, as it repeats what the proxy was sent]"
+        return quote_peer_text(text)
 
     def _translate(self, exc: BaseException) -> BaseException:
         """Returns what a failed exchange means for who wanted a tunnel, whose host and port are others."""

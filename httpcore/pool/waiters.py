@@ -18,10 +18,10 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from httpcore.exceptions import ConnectTimeout, Phase, PoolTimeout
+from httpcore.exceptions import ConnectTimeout, Phase, PoolClosed, PoolTimeout
 from httpcore.protocols.deadlines import Deadlines
 from httpcore.protocols.exchange import HTTPExchange
 
@@ -93,8 +93,11 @@ class Waiters:
         if len(lane.queued) == 1:
             self.enter(lane)
 
-    def close(self) -> None:
-        """Ends the timers. Nobody may wait any more."""
+    def close(self, lanes: Iterable[Lane]) -> None:
+        """Fails all who wait, in these `lanes`, and ends the timers. Nobody may wait any more."""
+        for lane in lanes:
+            for waiter in (*lane.dialling, *lane.queued):
+                waiter.exchange.fail(PoolClosed("the pool was closed while the request waited for a connection"))
         self._deadlines.close()
 
     def remove(self, waiter: Waiter) -> None:

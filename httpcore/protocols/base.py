@@ -106,6 +106,11 @@ class HTTPProtocol(asyncio.Protocol, ABC):
         """Whether it has carried an exchange."""
         return self._carried > 0
 
+    @property
+    def carried(self) -> int:
+        """How many exchanges were started on it, ever."""
+        return self._carried
+
     def dispatch(
         self,
         request: Request,
@@ -181,8 +186,10 @@ class HTTPProtocol(asyncio.Protocol, ABC):
         self._write_gate = WriteGate(transport)
         info = transport.get_extra_info
         tls = info("ssl_object")
-        self.info = ConnectionInfo(self.info.connection_id, info("peername"), info("sockname"), tls, TLSInfo.of(tls))
         socket = info("socket")
+        self.info = ConnectionInfo(
+            self.info.connection_id, info("peername"), info("sockname"), tls, TLSInfo.of(tls), socket
+        )
         if socket is not None and hasattr(select, "poll"):
             poll = select.poll()
             poll.register(socket.fileno(), select.POLLIN)

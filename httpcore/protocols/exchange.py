@@ -63,6 +63,7 @@ class HTTPExchange(Exchange):
         reading_paused: whether the user asked for a pause.
         replays: how many times the exchange was started before, on connections that did not answer.
         unprocessed: whether the carrier that failed is certain that the server did nothing with the request.
+        timed_out: set by who aborts it because the time for an answer, of which no carrier knows, is up.
         replay: asks the pool to send the request again; returns whether it does. `None` without a pool.
     """
 
@@ -95,6 +96,7 @@ class HTTPExchange(Exchange):
         "reused",
         "send",
         "stream_id",
+        "timed_out",
         "timeout",
         "trace",
         "unprocessed",
@@ -122,7 +124,7 @@ class HTTPExchange(Exchange):
         self.request_sent = False
         self.reading_paused = False
         self.replays = 0
-        self.unprocessed = False
+        self.unprocessed = self.timed_out = False
         self.replay: Replay | None = None
         self.stream_id: int | None = None
         self._holder: Holder | None = None

@@ -104,7 +104,7 @@ class Liveness:
         self.ask()
 
     def timed_out(self, seconds: float) -> None:
-        """An exchange timed out after so many seconds."""
+        """An exchange timed out after so many seconds, or a tunnel was given up that long after something was sent."""
         self.suspect = self.suspect or self._loop.time() - self.heard_at >= seconds
 
     def ask(self) -> None:

@@ -254,6 +254,9 @@ class HTTP2Stream(SendingHalf):
     # Ending.
 
     def abandon(self, exchange: HTTPExchange) -> None:
+        started = exchange.timings.started
+        if exchange.timed_out and started is not None:
+            self._connection.liveness.timed_out(self._connection.loop.time() - started)
         self._cancel(ErrorCodes.CANCEL)
 
     def abort(self, error: HTTPCoreError) -> None:
@@ -262,8 +265,10 @@ class HTTP2Stream(SendingHalf):
         self._cancel(ErrorCodes.CANCEL, own)
         self.exchange.fail(own)
 
-    def abort_tunnel(self) -> None:
-        """The caller closes the tunnel now."""
+    def abort_tunnel(self, asked_at: float | None = None) -> None:
+        """The caller closes the tunnel now: for want of an answer perhaps to what was sent at `asked_at`."""
+        if asked_at is not None and not self.left:
+            self._connection.liveness.timed_out(self._connection.loop.time() - asked_at)
         self._cancel(ErrorCodes.CANCEL)
 
     def _tunnel_sent(self) -> None:

@@ -32,8 +32,8 @@ class TunnelledStream(Protocol):
     def end_tunnel(self) -> None:
         """Ends this side, behind what waits."""
 
-    def abort_tunnel(self) -> None:
-        """Ends both sides now."""
+    def abort_tunnel(self, asked_at: float | None = None) -> None:
+        """Ends both sides now. What was sent at `asked_at` may be without an answer."""
 
     def resume_delivery(self) -> None:
         """Delivers what was held while reading was paused."""
@@ -59,6 +59,7 @@ class TunnelTransport(asyncio.Transport):
         self._lost = False  # whether connection_lost was, or is about to be, called
         self._eof_written = False
         self._writing_paused = False
+        self._written_at: float | None = None  # when anything was, for the last time
         self.reading_paused = False
         relay = Relay()
         relay.connection_made(self)
@@ -72,6 +73,7 @@ class TunnelTransport(asyncio.Transport):
         if self._eof_written and not self._closing:
             raise RuntimeError("write after write_eof")
         if not self._closing and len(flat := settled(data)):
+            self._written_at = self._loop.time()
             self._stream.push(flat)
 
     def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
@@ -108,7 +110,7 @@ class TunnelTransport(asyncio.Transport):
     def _force_close(self, exc: Exception | None) -> None:
         # asyncio's TLS calls it by this name when it fails.
         self.gone(exc)
-        self._stream.abort_tunnel()
+        self._stream.abort_tunnel(self._written_at)
 
     def is_closing(self) -> bool:
         """Whether it is closing or closed."""

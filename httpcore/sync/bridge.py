@@ -8,18 +8,26 @@ is on the loop's thread: there a `ThreadedCollector` gets the callbacks, with no
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
+import enum
+import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
-from queue import SimpleQueue
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, TypeVar
 
 from httpcore.body import BodyQueue
 from httpcore.handlers import ConnectionInfo, Exchange, Timings
 from httpcore.response import Response, ResponseCollector
+from httpcore.sync.job_selector import ring
+from httpcore.sync.loop_thread import LoopThread
 
-__all__ = ["PulledBody", "ThreadedCollector", "ThreadedExchange", "ThreadedQueue", "run"]
+__all__ = ["ThreadedCollector", "ThreadedExchange", "ThreadedQueue", "run", "wait_for"]
 
 _T = TypeVar("_T")
+
+# Seconds for which a thread waits for a lock without looking for signals. On Windows it does not look while it waits.
+_PATIENCE = 0.2 if sys.platform == "win32" else -1
 
 
 def run(coroutine: Coroutine[Any, Any, _T]) -> _T:
@@ -33,55 +41,96 @@ def run(coroutine: Coroutine[Any, Any, _T]) -> _T:
     raise RuntimeError("a coroutine of the blocking API waited for something of the loop's")
 
 
+def wait_for(coroutine: Coroutine[Any, Any, _T], thread: LoopThread) -> _T:
+    """Runs a coroutine on the loop, and blocks until it is done. A signal's handler that raises cancels it."""
+    try:
+        thread.check()
+        future = asyncio.run_coroutine_threadsafe(coroutine, thread.loop)
+    except RuntimeError:
+        coroutine.close()
+        raise
+    try:
+        while True:
+            try:
+                return future.result(None if _PATIENCE < 0 else _PATIENCE)
+            except concurrent.futures.TimeoutError:
+                if future.done():  # it is the coroutine's own
+                    raise
+    except BaseException:
+        future.cancel()
+        raise
+
+
+class _Awaited(enum.IntEnum):
+    """What the caller's thread waits for."""
+
+    NOTHING = 0
+    CONTENT = 1  # all of it, or as much as may wait
+    ANSWER = 2
+    DATA = 3  # any piece of the content, or its end
+
+
+_NOTHING, _CONTENT, _ANSWER, _DATA = _Awaited
+
+
 class ThreadedQueue(BodyQueue):
     """A `BodyQueue` between two threads, and with it the answer, and what the caller's thread is asked to do meanwhile.
 
     The loop's thread puts and ends; the caller's waits and gets. Both may find the other at work at any point, so all
-    that both look at is looked at and changed under one lock.
+    that both look at is looked at and changed under one lock. A wake-up may come for nothing, but none is ever missing:
+    who waits says so under the lock, and looks there again after each.
 
     Args:
-        loop: the loop.
+        thread: the loop's.
         high_water, low_water: as for `BodyQueue`.
+
+    Attributes:
+        exchange: the exchange, on the loop's thread; `None` before it was made.
+        on_left: called in the caller's thread once it waits no more, and does no more jobs.
     """
 
-    __slots__ = ("_awaits_data", "_inbox", "_lock", "_loop", "_outcome", "_waiting", "exchange")
+    __slots__ = ("_awaited", "_bell", "_jobs", "_left", "_lock", "_outcome", "_thread", "exchange", "on_left")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, high_water: int, low_water: int) -> None:
+    def __init__(self, thread: LoopThread, high_water: int, low_water: int) -> None:
         super().__init__(high_water, low_water)
-        self._loop = loop
+        self._thread = thread
         self._lock = threading.Lock()
-        self._inbox: SimpleQueue[Callable[[], None] | None] = SimpleQueue()  # None only wakes
-        self._waiting = False
-        self._awaits_data = False  # whether the caller waits for any content, and not for all of it
+        self._bell = threading.Lock()  # the caller's thread waits for it; held but for a wake-up
+        self._bell.acquire()
+        self._jobs: deque[Callable[[], None]] = deque()
+        self._awaited = _NOTHING
         self._outcome: Response | BaseException | None = None
+        self._left = False
         self.exchange: Exchange | None = None
+        self.on_left: list[Callable[[], None]] = []
 
     # The future of a ResponseCollector. On the loop's thread.
 
     def get_loop(self) -> asyncio.AbstractEventLoop:
         """Returns the loop."""
-        return self._loop
+        return self._thread.loop
 
     def done(self) -> bool:
-        """Whether there is an answer, or an error in its place."""
-        return self._outcome is not None
+        """Whether nobody waits for an answer any more."""
+        return self._left
 
     def set_result(self, response: Response) -> None:
         """The answer is there."""
-        self._settle(response)
+        with self._lock:
+            self._outcome = response
+            wake = self._awaited >= _ANSWER
+        if wake:
+            self._thread.wake(self._bell)
 
     def set_exception(self, exc: BaseException) -> None:
         """There will be no answer."""
-        self._settle(exc)
-
-    def _settle(self, outcome: Response | BaseException) -> None:
         with self._lock:
-            self._outcome = outcome
-            wake = self._waiting and (self._awaits_data or isinstance(outcome, BaseException))
+            self._outcome = exc
+            wake = self._awaited
         if wake:
-            self._inbox.put(None)
+            self._thread.wake(self._bell)
 
-    # The queue. On the loop's thread.
+    # The queue. On the loop's thread, but for `fail`.
 
     def put(self, data: bytes) -> None:
         """Queues `data`."""
@@ -91,20 +140,21 @@ class ThreadedQueue(BodyQueue):
             self._chunks.append(data)
             self._size += len(data)
             pause = self._size > self._high_water and not self._paused
-            self._paused = self._paused or pause
-            wake = self._waiting and (self._awaits_data or pause)
+            if pause:
+                self._paused = True
+            wake = self._awaited == _DATA or (pause and self._awaited)
         if wake:
-            self._inbox.put(None)
+            self._thread.wake(self._bell)
         if pause:
             self.pause()
 
     def finish(self) -> None:
         """Says that everything was put."""
         with self._lock:
-            wake = self._waiting and not self._finished
+            wake = self._awaited and not self._finished
             self._finished = True
         if wake:
-            self._inbox.put(None)
+            self._thread.wake(self._bell)
 
     def fail(self, error: BaseException) -> None:
         """Says that no more will come because of `error`. In any thread."""
@@ -112,11 +162,18 @@ class ThreadedQueue(BodyQueue):
             if self._finished:
                 return
             self._error = error
-        self.finish()
+            self._finished = True
+            wake = self._awaited
+        if wake:
+            ring(self._bell)
 
     def ask(self, job: Callable[[], None]) -> None:
         """Asks the caller's thread, once it waits, to do `job`."""
-        self._inbox.put(job)
+        with self._lock:
+            self._jobs.append(job)
+            wake = self._awaited
+        if wake:
+            self._thread.wake(self._bell)
 
     # The caller's thread.
 
@@ -126,38 +183,36 @@ class ThreadedQueue(BodyQueue):
         Raises:
             BaseException: there will be none.
         """
-
-        def ready() -> bool:
-            outcome = self._outcome
-            if isinstance(outcome, BaseException):
-                return True
-            return outcome is not None and (streamed or self._finished or self._paused)
-
-        self._wait(ready, awaits_data=streamed)
-        outcome = self._outcome
+        self._wait(_ANSWER if streamed else _CONTENT)
+        outcome, self._outcome = self._outcome, None  # it refers to this queue; or to this frame, once it is raised
         if isinstance(outcome, Response):
             return outcome
         assert outcome is not None
-        self._outcome = None  # it refers to this frame, once it is raised
-        raise outcome
+        try:
+            raise outcome
+        finally:
+            del outcome
 
     async def get(self) -> bytes:
         """Returns the next chunk; b"" once all were read. Blocks."""
-        self._wait(lambda: bool(self._chunks) or self._finished, awaits_data=True)
+        self._wait(_DATA)
         with self._lock:
-            if not self._chunks:
-                if self._error is not None:
-                    raise self._error
-                return b""
-            chunk = self._chunks.popleft()
-            self._size -= len(chunk)
-            resume = self._has_room()
+            if self._chunks:
+                chunk = self._chunks.popleft()
+                self._size -= len(chunk)
+                resume = self._has_room()
+            else:
+                chunk, resume = b"", False
         if resume:
             self.resume()
+        if not chunk:
+            self.leave()
+            if self._error is not None:
+                raise self._error
         return chunk
 
     def take_all(self) -> bytes:
-        """Returns what is queued."""
+        """Returns what is queued, which is the rest."""
         with self._lock:
             taken = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
             self._chunks.clear()
@@ -165,13 +220,21 @@ class ThreadedQueue(BodyQueue):
             resume = self._has_room()
         if resume:
             self.resume()
+        self.leave()
         return taken
 
     def clear(self) -> None:
-        """Drops what is queued."""
+        """Drops what is queued: nobody will read it."""
         with self._lock:
             self._chunks.clear()
             self._size = 0
+        self.leave()
+
+    def leave(self) -> None:
+        """Says that nobody will wait any more."""
+        self._left = True
+        while self.on_left:
+            self.on_left.pop()()
 
     def _has_room(self) -> bool:
         resume = self._paused and self._size <= self._low_water
@@ -179,27 +242,40 @@ class ThreadedQueue(BodyQueue):
             self._paused = False
         return resume
 
-    def _wait(self, ready: Callable[[], bool], *, awaits_data: bool) -> None:
+    def _is_there(self, awaited: _Awaited) -> bool:
+        if awaited == _DATA:
+            return bool(self._chunks) or self._finished
+        outcome = self._outcome
+        if outcome is None or awaited == _ANSWER:
+            return outcome is not None
+        return self._finished or self._paused or not isinstance(outcome, Response)
+
+    def _wait(self, awaited: _Awaited) -> None:
         while True:
             with self._lock:
-                if ready():
-                    self._waiting = False
+                if self._is_there(awaited):
                     return
-                self._waiting = True
-                self._awaits_data = awaits_data
-            job = self._inbox.get()  # a signal's handler may raise here
-            if job is not None:
-                job()
+                self._awaited = awaited
+                job = self._jobs.popleft() if self._jobs else None
+            try:
+                if job is not None:
+                    job()
+                else:
+                    self._thread.check()
+                    while not self._bell.acquire(True, _PATIENCE):  # a signal's handler may raise here
+                        pass
+            finally:
+                self._awaited = _NOTHING
 
 
 class ThreadedExchange(Exchange):
     """An exchange, for threads that are not the loop's: what it is asked to do it does there, soon."""
 
-    __slots__ = ("_exchange", "_loop", "request")
+    __slots__ = ("_exchange", "_thread", "request")
 
-    def __init__(self, exchange: Exchange, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, exchange: Exchange, thread: LoopThread) -> None:
         self._exchange = exchange
-        self._loop = loop
+        self._thread = thread
         self.request = exchange.request
 
     @property
@@ -235,70 +311,26 @@ class ThreadedExchange(Exchange):
 
     def _soon(self, callback: Callable[..., object], *args: object) -> None:
         try:
-            self._loop.call_soon_threadsafe(callback, *args)
+            self._thread.submit(callback, *args)
         except RuntimeError:
             pass  # the loop is closed, and the connection with it
 
 
 class ThreadedCollector(ResponseCollector):
-    """The handler of a blocking call. Runs on the loop's thread."""
+    """The handler of a blocking call. Runs on the loop's thread.
+
+    Args:
+        thread: the loop's.
+        queue: what the caller's thread waits for.
+        decode, max_body_size: as for `ResponseCollector`.
+    """
+
+    def __init__(self, thread: LoopThread, queue: ThreadedQueue, *, decode: bool, max_body_size: int | None) -> None:
+        super().__init__(queue, queue, decode=decode, max_body_size=max_body_size)
+        self._thread = thread
 
     def exchange_started(self, exchange: Exchange) -> None:
         """Keeps the exchange for the response, in a form for the caller's thread."""
-        threaded = ThreadedExchange(exchange, self.loop)
-        super().exchange_started(threaded)
+        self._exchange = threaded = ThreadedExchange(exchange, self._thread)
         self.queue.pause = exchange.pause_reading  # called on the loop's thread; and this one not:
         self.queue.resume = threaded.resume_reading
-
-
-class PulledBody:
-    """A request's body that is iterated over in the caller's thread, whenever the loop asks for a piece.
-
-    The caller's thread does so while it waits for the answer, or for content. What it reads from may block.
-
-    Args:
-        queue: who asks it.
-        open_body: gives the iterator; called there too.
-    """
-
-    def __init__(self, queue: ThreadedQueue, open_body: Callable[[], Iterator[bytes]]) -> None:
-        self._queue = queue
-        self._open = open_body
-        self._parts: Iterator[bytes] | None = None
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self
-
-    async def __anext__(self) -> bytes:
-        loop = self._queue.get_loop()
-        future: asyncio.Future[bytes | None] = loop.create_future()
-
-        def settle(part: bytes | None, error: BaseException | None) -> None:
-            if future.done():  # nobody wants it any more
-                return
-            if error is None:
-                future.set_result(part)
-            else:
-                future.set_exception(error)
-
-        def pull() -> None:
-            part, error = None, None
-            try:
-                if self._parts is None:
-                    self._parts = self._open()
-                part = next(self._parts, None)
-            except Exception as exc:
-                error = exc
-            loop.call_soon_threadsafe(settle, part, error)
-
-        self._queue.ask(pull)
-        part = await future
-        if part is None:
-            raise StopAsyncIteration
-        return part
-
-    def close(self) -> None:
-        """Closes a generator: in the caller's thread, once nothing will ask for more."""
-        close = getattr(self._parts, "close", None)
-        if close is not None:
-            close()

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
-from collections.abc import Callable, Coroutine, Iterator
+import inspect
+from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self
 
-from httpcore.config import TimeoutTypes
+from httpcore.config import SSLConfig, TimeoutConfig, TimeoutTypes
 from httpcore.pool.connection_pool import ConnectionPool
 from httpcore.pool.routes import RouteOptions
 from httpcore.request import Request
 from httpcore.response import Response
-from httpcore.sync.bridge import PulledBody, ThreadedCollector, ThreadedQueue, run
-from httpcore.sync.loop_thread import background_loop
+from httpcore.sync.bridge import ThreadedCollector, ThreadedQueue, run, wait_for
+from httpcore.sync.loop_thread import loop_thread
+from httpcore.sync.pulled_body import PulledBody
 from httpcore.sync.response import SyncResponse
 from httpcore.trace import TraceHook
 
@@ -40,44 +41,50 @@ class _BlockingPool(ConnectionPool):
             raise TypeError("PUSHED is for dispatch(): a blocking call takes its body from an iterator")
         if decode is None:
             decode = not stream or b"accept-encoding" not in request.names
-        loop = background_loop()
-        queue = ThreadedQueue(loop, self._high_water, self._low_water)
+        thread = loop_thread()
+        thread.check()
+        queue = ThreadedQueue(thread, self._high_water, self._low_water)
         limit = self._max_body_size if max_body_size is None else max_body_size
-        collector = ThreadedCollector(queue, queue, decode=decode, max_body_size=limit)
-        bodies: list[PulledBody] = []
+        collector = ThreadedCollector(thread, queue, decode=decode, max_body_size=limit)
         if request.iterated:
-
-            def pull(open_body: Callable[[], Iterator[bytes]]) -> PulledBody:
-                bodies.append(PulledBody(queue, open_body))
-                return bodies[-1]
-
-            request = request.with_iterated_body(pull)
-
-        def start() -> None:
-            try:
-                exchange = self._make_exchange(request, collector, timeout, trace, loop)
-                queue.exchange = exchange
-                self._submit(exchange, options)
-            except BaseException as exc:
-                queue.set_exception(exc)
-
-        def abort() -> None:
-            if queue.exchange is not None:
-                queue.exchange.abort()
-            if collector.upgraded is not None:
-                collector.upgraded.abort()
-
-        loop.call_soon_threadsafe(start)
+            request = request.with_iterated_body(functools.partial(PulledBody, thread, queue))
         try:
+            thread.submit(self._start, queue, request, collector, timeout, trace, options)
             response = queue.wait_for_answer(streamed=stream)
             if not stream:
                 await response.read()
         except BaseException:
-            loop.call_soon_threadsafe(abort)
-            for body in bodies:
-                body.close()
+            thread.submit(_abort, queue, collector)
+            queue.leave()
             raise
         return response
+
+    def _start(
+        self,
+        queue: ThreadedQueue,
+        request: Request,
+        collector: ThreadedCollector,
+        timeout: TimeoutTypes,
+        trace: TraceHook | None,
+        options: RouteOptions,
+    ) -> None:
+        # On the loop's thread.
+        try:
+            exchange = self._make_exchange(request, collector, timeout, trace, collector.loop)
+            queue.exchange = exchange
+            self._submit(exchange, options)
+        except BaseException as exc:
+            queue.set_exception(exc)
+
+    def __repr__(self) -> str:
+        return super().__repr__().replace("<ConnectionPool", "<SyncConnectionPool", 1)
+
+
+def _abort(queue: ThreadedQueue, collector: ThreadedCollector) -> None:
+    if queue.exchange is not None:
+        queue.exchange.abort()
+    if collector.upgraded is not None:  # the exchange has ended, and nobody else has the stream
+        collector.upgraded.abort()
 
 
 def _made_like(
@@ -95,8 +102,12 @@ def _blocking(
 ) -> Callable[Concatenate[SyncConnectionPool, _P], SyncResponse]:
     @functools.wraps(method)
     def call(self: SyncConnectionPool, /, *args: _P.args, **kwargs: _P.kwargs) -> SyncResponse:
-        return SyncResponse(run(method(self._pool, *args, **kwargs)), background_loop())
+        return SyncResponse(run(method(self._pool, *args, **kwargs)))
 
+    call.__annotations__ = {**method.__annotations__, "return": "SyncResponse"}
+    del call.__wrapped__
+    signature = inspect.signature(method)
+    call.__signature__ = signature.replace(return_annotation="SyncResponse")  # type: ignore[attr-defined]
     return call
 
 
@@ -120,6 +131,16 @@ class SyncConnectionPool:
     send = _blocking(ConnectionPool.send)
 
     @property
+    def ssl(self) -> SSLConfig:
+        """How TLS is made for requests that do not say otherwise."""
+        return self._pool.ssl
+
+    @property
+    def timeout(self) -> TimeoutConfig:
+        """The deadlines of requests that have none of their own."""
+        return self._pool.timeout
+
+    @property
     def num_connections(self) -> int:
         """How many connections there are, those included that are being made or closed."""
         return self._pool.num_connections
@@ -141,8 +162,10 @@ class SyncConnectionPool:
 
     def close(self, *, force: bool = False) -> None:
         """Closes the pool; see `ConnectionPool.close`."""
-        future = asyncio.run_coroutine_threadsafe(self._pool.close(force=force), background_loop())
-        future.result()
+        if self._pool._slots is None:  # never used, as perhaps the loop
+            run(self._pool.close(force=force))
+        else:
+            wait_for(self._pool.close(force=force), loop_thread())
 
     def __enter__(self) -> Self:
         return self
@@ -153,4 +176,4 @@ class SyncConnectionPool:
         self.close()
 
     def __repr__(self) -> str:
-        return repr(self._pool).replace("<ConnectionPool", "<SyncConnectionPool")
+        return repr(self._pool)

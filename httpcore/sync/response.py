@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import ssl
+import threading
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from httpcore.exceptions import ConnectTimeout, ReadTimeout, TimeoutException, WriteTimeout
 from httpcore.handlers import Exchange
 from httpcore.headers import Headers
 from httpcore.request import Request
 from httpcore.response import Response
-from httpcore.sync.bridge import run
-from httpcore.upgraded import UpgradedStream
+from httpcore.sync.bridge import run, wait_for
+from httpcore.sync.loop_thread import LoopThread, loop_thread
+from httpcore.upgraded import UpgradedStream, within
 
 __all__ = ["SyncResponse", "SyncUpgradedStream"]
 
@@ -23,8 +25,9 @@ _T = TypeVar("_T")
 class SyncResponse:
     """A response of a `SyncConnectionPool`: the words of `Response`, without `await`.
 
-    A response is for one thread at a time. A streamed one is to be closed, best by `with`; one that is dropped unread
-    is aborted when it is collected, with a `ResourceWarning`.
+    A response is for one thread at a time, whichever: two that read it at once get a `RuntimeError`. To close it is for
+    any. A streamed one is to be closed, best by `with`; one that is dropped unread is aborted when it is collected,
+    with a `ResourceWarning`.
 
     Attributes:
         status_code: int.
@@ -35,9 +38,10 @@ class SyncResponse:
         raw_headers: the wire's header fields, as they came.
     """
 
-    def __init__(self, response: Response, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, response: Response) -> None:
         self._response = response
-        self._loop = loop
+        self._reading = threading.Lock()  # held while a thread reads
+        self._upgraded: SyncUpgradedStream | None = None
         self.status_code = response.status_code
         self.reason = response.reason
         self.http_version = response.http_version
@@ -63,7 +67,9 @@ class SyncResponse:
     def upgraded(self) -> SyncUpgradedStream | None:
         """The raw stream after 101, or after 2xx to CONNECT; `None` otherwise. It outlives the response."""
         stream = self._response.upgraded
-        return None if stream is None else SyncUpgradedStream(stream, self._loop)
+        if self._upgraded is None and stream is not None:
+            self._upgraded = SyncUpgradedStream(stream, loop_thread())
+        return self._upgraded
 
     @property
     def body(self) -> bytes:
@@ -76,13 +82,7 @@ class SyncResponse:
 
     def read(self) -> bytes:
         """Reads the content to its end, and returns it as `body` does from then on. Raises as `Response.read`."""
-        try:
-            return run(self._response.read())
-        except Exception:
-            raise
-        except BaseException:  # Ctrl-C
-            self.close()
-            raise
+        return self._run(self._response.read())
 
     def stream(self) -> Iterator[bytes]:
         """Returns an iterator of the content, decoded where this response decodes; see `Response.stream`."""
@@ -95,15 +95,24 @@ class SyncResponse:
     def _iterate(self, parts: AsyncIterator[bytes]) -> Iterator[bytes]:
         while True:
             try:
-                part = run(_next(parts))
+                part = self._run(_next(parts))
             except StopAsyncIteration:
                 return
-            except Exception:
-                raise
-            except BaseException:
-                self.close()
-                raise
             yield part
+
+    def _run(self, coroutine: Coroutine[Any, Any, bytes]) -> bytes:
+        if not self._reading.acquire(blocking=False):
+            coroutine.close()
+            raise RuntimeError("another thread is reading this response already")
+        try:
+            return run(coroutine)
+        except Exception:
+            raise
+        except BaseException:  # Ctrl-C
+            self.close()
+            raise
+        finally:
+            self._reading.release()
 
     def close(self) -> None:
         """Ends it: an exchange that goes on is aborted, and its connection with it. What was read stays. Idempotent."""
@@ -126,31 +135,46 @@ async def _next(parts: AsyncIterator[bytes]) -> bytes:
 
 
 class SyncUpgradedStream:
-    """The raw stream of an upgraded connection, with blocking calls: the words of `UpgradedStream`, without `await`."""
+    """The raw stream of an upgraded connection, with blocking calls: the words of `UpgradedStream`, without `await`.
 
-    def __init__(self, stream: UpgradedStream, loop: asyncio.AbstractEventLoop) -> None:
+    One thread may read while another writes. Ctrl-C leaves the stream as it is.
+    """
+
+    def __init__(self, stream: UpgradedStream, thread: LoopThread) -> None:
         self._stream = stream
-        self._loop = loop
+        self._thread = thread
 
-    def read(self, max_bytes: int = 65536) -> bytes:
-        """Returns up to `max_bytes` bytes as soon as there are some; b"" at the end. Raises as the async one."""
-        return self._wait(self._stream.read(max_bytes))
+    def read(self, max_bytes: int = 65536, timeout: float | None = None) -> bytes:
+        """Returns up to `max_bytes` bytes as soon as there are some; b"" at the end. Raises as the async one.
 
-    def write(self, data: bytes | bytearray | memoryview) -> None:
+        Raises:
+            ReadTimeout: there were none within `timeout` seconds; it can be called again. `None` sets no limit.
+        """
+        return self._wait(self._stream.read(max_bytes), timeout, ReadTimeout)
+
+    def write(self, data: bytes | bytearray | memoryview, timeout: float | None = None) -> None:
         """Sends `data`, and returns once the peer keeps up with it.
 
         Raises:
             WriteError: the connection is gone.
+            WriteTimeout: the peer did not keep up within `timeout` seconds; `data` is sent all the same. `None` sets
+                no limit.
         """
-        self._wait(_write(self._stream, bytes(data)))
+        self._wait(_write(self._stream, bytes(data)), timeout, WriteTimeout)
 
     def write_eof(self) -> None:
         """Says that no more will be written, where the transport can say so: TCP can, TLS cannot."""
-        self._loop.call_soon_threadsafe(self._stream.write_eof)
+        self._thread.submit(self._stream.write_eof)
 
-    def start_tls(self, ssl_context: ssl.SSLContext, *, server_hostname: str | None = None) -> None:
-        """Begins TLS on the stream, as the client. Raises as `UpgradedStream.start_tls`."""
-        self._wait(self._stream.start_tls(ssl_context, server_hostname=server_hostname))
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, *, server_hostname: str | None = None, timeout: float | None = None
+    ) -> None:
+        """Begins TLS on the stream, as the client. Raises as `UpgradedStream.start_tls`.
+
+        Raises:
+            ConnectTimeout: it had not begun within `timeout` seconds; the connection is gone. `None` sets no limit.
+        """
+        self._wait(self._stream.start_tls(ssl_context, server_hostname=server_hostname), timeout, ConnectTimeout)
 
     def get_extra_info(self, name: str, default: object = None) -> object:
         """Returns the transport's `get_extra_info`: `peername`, `sockname`, `socket`, `ssl_object`."""
@@ -158,7 +182,7 @@ class SyncUpgradedStream:
 
     def close(self) -> None:
         """Closes the connection once what was written is sent. Idempotent."""
-        self._loop.call_soon_threadsafe(self._stream.close)
+        self._thread.submit(self._stream.close)
 
     def __enter__(self) -> Self:
         return self
@@ -168,13 +192,10 @@ class SyncUpgradedStream:
     ) -> None:
         self.close()
 
-    def _wait(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
-        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
-        try:
-            return future.result()
-        except BaseException:  # Ctrl-C
-            future.cancel()
-            raise
+    def _wait(
+        self, coroutine: Coroutine[Any, Any, _T], timeout: float | None, timeout_error: type[TimeoutException]
+    ) -> _T:
+        return wait_for(within(coroutine, timeout, timeout_error), self._thread)
 
 
 async def _write(stream: UpgradedStream, data: bytes) -> None:

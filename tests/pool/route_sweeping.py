@@ -54,12 +54,7 @@ class Kind(NamedTuple):
     auth: bool = False
 
     @property
-    def forwards(self) -> bool:
-        return not self.tunnel
-
-    @property
-    def secure(self) -> bool:
-        """Whether there is TLS in it that only sockets can carry."""
+    def secure(self) -> bool:  # with TLS that only sockets can carry
         return self.origin != "http" or (self.proxy == "https" and not self.proxy_http2)
 
 
@@ -151,8 +146,7 @@ class _HeaderEnd(ClientEnd):
     proxy: _HeaderServer
 
     def received(self) -> None:
-        end = self.buffer.find(b"\r\n")
-        if end < 0:
+        if (end := self.buffer.find(b"\r\n")) < 0:
             return
         assert self.buffer.startswith(b"PROXY TCP4 ")
         del self.buffer[: end + 2]
@@ -202,8 +196,7 @@ class _WireEnd(ClientEnd):
             super().write(data)
             self.sent += len(data)
             return
-        room = self.proxy.cut_after - self.sent
-        if room > 0:
+        if (room := self.proxy.cut_after - self.sent) > 0:
             super().write(data[:room])
             self.sent += len(data[:room])
             if room <= len(data):
@@ -304,7 +297,6 @@ class Stack(NamedTuple):
         await until(lambda: not self.front.ends and not self.proxy.ends and not (self.wire and self.wire.ends))
         if self.connector is not None:
             await self.connector.all_closed()
-            assert self.connector.open_transports == []
 
 
 @asynccontextmanager
@@ -328,9 +320,7 @@ def _make_proxy(kind: Kind, connect: Connect) -> Relay:
     auth = _AUTH if kind.auth else None
     if kind.proxy == "PROXY":
         return _HeaderServer(connect)
-    if kind.proxy == "socks4a":
-        return SOCKSServer(connect=connect)
-    if kind.proxy == "socks5h":
+    if kind.proxy.startswith("socks"):
         return SOCKSServer(connect=connect, auth=auth)
     if kind.proxy_http2:
         return HTTP2Proxy(connect=connect, auth=auth)
@@ -403,6 +393,5 @@ async def standing(kind: Kind, tls: TLSFiles, *, wired: str = "", segment: int |
                 ssl=config if kind.proxy == "https" else None,
                 tunnel=kind.tunnel and not kind.proxy.startswith("socks"),
             )
-        stack = Stack(kind, url, other_url, options, front, proxy, wire, connector)
-        yield stack
+        yield (stack := Stack(kind, url, other_url, options, front, proxy, wire, connector))
         await stack.all_gone()

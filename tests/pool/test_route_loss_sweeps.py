@@ -73,15 +73,19 @@ async def attempt(stack: Stack, steps: WatchedSteps, clock: Clock, cut: str, aft
     error = task.exception()
     assert error is None or isinstance(error, HTTPCoreError), (after, error)
     check_books(pool)
-    if cut == "hang":
-        # One of HTTP/2 may be of use for others until its PING is not answered: that in the tunnel, then that below.
+    if cut == "hang" and not (error is not None and error.phase is Phase.CONNECTING):
+        # One of HTTP/2 keeps its place until its PING is not answered: that in the tunnel, then that below.
         for _ in range(stack.kind.proxy_http2 + (stack.kind.origin == "h2")):
             await clock.advance(HTTP2Config().ping_timeout + 0.05)
     assert (await pool.request("GET", stack.url)).status_code == 200, after
     await turns()
     check_books(pool)
     assert (pool.num_connections, pool.num_keepalive_connections) == (1, 1), after
-    await pool.close()
+    closing = asyncio.create_task(pool.close())
+    if cut == "hang":  # one that was given up says goodbye, which nobody answers
+        await turns()
+        await clock.advance(HTTP2Config().ping_timeout + 0.05)
+    await closing
     check_empty(pool)
     await stack.all_gone()
     return error

@@ -138,7 +138,7 @@ async def test_a_request_cancelled_at_any_step_of_its_route_in_memory_leaves_the
 ) -> None:
     async with standing(KINDS[kind], tls, segment=32) as stack:
         count = await sweep(stack, steps, before=before, company=company, how="cancelled")
-        assert count > (4 if before == "warm" or stack.kind.forwards else FEWEST_STEPS)
+        assert count > (4 if before == "warm" or not stack.kind.tunnel else FEWEST_STEPS)
 
 
 @pytest.mark.parametrize("how", ["cancelled twice", "timeout", "aborted"])
@@ -161,7 +161,7 @@ async def test_a_dial_whose_time_is_over_at_any_step_in_memory_leaves_the_pool_i
 ) -> None:
     async with standing(KINDS[kind], tls, segment=32) as stack:
         count = await sweep(stack, steps, before=before, company="alone", how="connect timeout", clock=clock)
-        assert count > (4 if stack.kind.forwards else FEWEST_STEPS)
+        assert count > (4 if not stack.kind.tunnel else FEWEST_STEPS)
 
 
 async def close_at_any_step(stack: Stack, steps: WatchedSteps, *, force: bool, before: str, stride: int = 1) -> int:
@@ -204,7 +204,7 @@ async def test_a_pool_closed_at_any_step_of_a_route_in_memory_is_empty_in_the_en
 ) -> None:
     async with standing(KINDS[kind], tls, segment=32) as stack:
         count = await close_at_any_step(stack, steps, force=force, before=before)
-        assert count > (4 if stack.kind.forwards else FEWEST_STEPS)
+        assert count > (4 if not stack.kind.tunnel else FEWEST_STEPS)
 
 
 async def cancel_connects(stack: Stack, steps: WatchedSteps, *, twice: bool, stride: int = 1) -> int:
@@ -236,7 +236,7 @@ async def test_a_connect_cancelled_at_any_step_of_its_route_in_memory_leaves_not
     steps: WatchedSteps, tls: TLSFiles, kind: str, twice: bool
 ) -> None:
     async with standing(KINDS[kind], tls, segment=32) as stack:
-        assert await cancel_connects(stack, steps, twice=twice) > (2 if stack.kind.forwards else 4)
+        assert await cancel_connects(stack, steps, twice=twice) > (2 if not stack.kind.tunnel else 4)
 
 
 # An HTTP/2 proxy gives the tunnels of many connections on one.

@@ -331,7 +331,9 @@ def test_credentials_for_a_proxy_that_would_go_through_its_tunnel_are_refused(
     name: str, url: str, proxy: Proxy, headers: dict[str, str]
 ) -> None:
     request = Request("GET", url, {**headers, name: "hunter2"})
-    with pytest.raises(LocalProtocolError, match=r"would go through the tunnel to the origin: use Proxy\(auth=\)") as e:
+    with pytest.raises(
+        LocalProtocolError, match=r"would go to the origin, and not to a proxy: use Proxy\(auth=\)"
+    ) as e:
         Route.of(request, options_of(proxy=proxy), BOTH)
     assert "hunter2" not in str(e.value)
 

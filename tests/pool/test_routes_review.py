@@ -1,4 +1,4 @@
-"""What a review of the routes has found: each of these once went wrong."""
+"""What a review of the routes has asked. Most of these once went wrong."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from httpcore import (
+    DIRECT,
     ClientConnection,
     ConnectError,
     ConnectionPool,
@@ -25,6 +26,7 @@ from httpcore import (
     Request,
     SSLConfig,
     TimeoutConfig,
+    proxies_from_environment,
     public_addresses_only,
 )
 from httpcore.egress import EgressCandidate
@@ -113,24 +115,47 @@ async def test_connection_of_ones_own_refuses_to_forward_such_a_target() -> None
         assert proxy.requests == []
 
 
+# Credentials for a proxy are for a proxy, also where a chooser has none for this origin (compare CVE-2023-32681).
+
+
+async def test_own_proxy_authorization_is_refused_where_the_chooser_chooses_none() -> None:
+    chooser = proxies_from_environment({"http_proxy": "http://proxy:3128", "no_proxy": "a"})
+    headers = {"Proxy-Authorization": "Basic abc"}
+    connector = MemoryConnector(HTTP11Peer)
+    async with connector, ConnectionPool(proxy=chooser, connector=connector) as pool:
+        with pytest.raises(LocalProtocolError, match="would go to the origin, and not to a proxy"):
+            await pool.request("GET", "http://a/", headers)
+        assert connector.dials == []
+        connection = await ClientConnection.connect("http://a/", proxy=chooser, connector=connector)
+        with pytest.raises(LocalProtocolError, match="would go to the origin, and not to a proxy"):
+            await connection.request("GET", "http://a/", headers)
+        await connection.close()
+        assert [bytes(peer.received) for peer in connector.peers] == [b""]
+
+
+def test_own_proxy_authorization_is_the_callers_affair_where_no_proxy_was_asked_for() -> None:
+    request = Request("GET", "http://a/", {"Proxy-Authorization": "Basic abc"})
+    chooser = NO_OPTIONS.override(proxy=lambda origin: PLAIN)
+    for options in (NO_OPTIONS, chooser.override(proxy=DIRECT)):
+        assert Route.of(request, options, BOTH).proxy is None
+    assert Route.of(request, chooser, BOTH).proxy is PLAIN
+
+
 # Nothing is left, and nothing grows.
 
 
 async def test_pool_that_is_dropped_closes_connections_to_proxies_that_carry_no_tunnel() -> None:
-    connector = MemoryConnector(HTTP11Peer)
-    pool = ConnectionPool(proxy=HTTP_PROXY, connector=connector, limits=PoolLimits(keepalive_expiry=None))
-    asking = asyncio.create_task(pool.request("GET", "http://a/"))
-    peer = await connector.accept()
-    await peer.receive_until(b"\r\n\r\n")
-    peer.send(REFUSAL)
-    with pytest.raises(ProxyError):
-        await asking
-    assert pool.num_connections == 0
-    del asking
-    await turns()
-    del pool
-    gc.collect()
-    await connector.all_closed()
+    # On sockets, which the loop holds: what nobody closes would not be collected.
+    async with http_proxy(auth=("user", "password")) as proxy:
+        pool = ConnectionPool(proxy=proxy.url, limits=PoolLimits(keepalive_expiry=None))
+        with pytest.raises(ProxyError):
+            await pool.request("GET", "https://a/")
+        assert (pool.num_connections, len(proxy.ends)) == (0, 1)
+        await turns()  # the step that woke this task up refers to the error, which refers to the pool
+        del pool
+        gc.collect()
+        async with asyncio.timeout(5):
+            await proxy.until(lambda: not proxy.ends)
 
 
 async def test_contexts_that_callers_bring_for_their_requests_are_not_kept() -> None:
@@ -241,3 +266,18 @@ async def test_pin_that_a_proxy_which_forwards_does_not_have_is_said_to_be_the_p
     async with http_proxy(tls.server_context) as proxy, ConnectionPool(proxy=Proxy(proxy.url, ssl=pinned)) as pool:
         with pytest.raises(ConnectError, match=f"no connection to the proxy {proxy.url}: the server's key is none"):
             await pool.request("GET", "http://a/")
+
+
+# What a proxy was told alone is not repeated because the proxy repeats it.
+
+
+@pytest.mark.parametrize("repeats", [b"dXNlcjpodW50ZXIy", b"hunter2", b"token-1"])
+async def test_proxy_that_repeats_what_it_was_sent_is_not_quoted(repeats: bytes) -> None:
+    answer = b"HTTP/1.1 407 " + repeats + b"\r\nproxy-authenticate: x " + repeats + b"\r\ncontent-length: 0\r\n\r\n"
+    async with http_proxy(answer=lambda request: answer) as proxy:
+        way = Proxy(proxy.url, {"x-token": "token-1"}, auth=("user", "hunter2"))
+        async with ConnectionPool(proxy=way) as pool:
+            with pytest.raises(ProxyError, match="407 .not shown.*asks for credentials: .not shown") as raised:
+                await pool.request("GET", "https://example.org/")
+    assert repeats.decode() not in str(raised.value)
+    assert raised.value.headers[0] == (b"proxy-authenticate", b"x " + repeats)  # which its user asks for

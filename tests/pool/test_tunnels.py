@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable
 
 import pytest
 
@@ -16,6 +15,7 @@ from httpcore import (
     PoolLimits,
     Proxy,
     ProxyError,
+    ReadError,
     RemoteProtocolError,
     TimeoutConfig,
     TotalTimeout,
@@ -31,7 +31,7 @@ from tests.pool.tunnelling import HTTP_PROXY, Origins, below, refused, tunnelled
 from tests.pool.version_server import AutoHTTP2Peer
 from tests.proxies.http_proxy import AUTHENTICATE, ESTABLISHED, HTTPProxy, http_proxy
 from tests.proxies.script import HANG, Answer, Endless, Then, one_by_one
-from tests.proxies.ways import to_connector, to_protocol
+from tests.proxies.ways import to_address, to_connector, to_protocol
 
 ONE = PoolLimits(hard_limit=1)
 
@@ -143,7 +143,7 @@ async def test_connection_that_refused_and_dies_as_it_is_used_again_is_replaced(
 
 async def test_challenge_is_in_the_message_quoted_and_cut() -> None:
     answer = (
-        b"HTTP/1.1 407 \r\nProxy-Authenticate: Basic realm=\"a\xff\x80b\"\r\n"
+        b'HTTP/1.1 407 \r\nProxy-Authenticate: Basic realm="a\xff\x80b"\r\n'
         b"Proxy-Authenticate: Negotiate " + b"x" * 5000 + b"\r\nContent-Length: 0\r\n\r\n"
     )
     async with tunnelled(saying(answer), limits=ONE) as (pool, _):
@@ -370,7 +370,7 @@ async def test_proxy_that_cannot_be_reached_is_a_connect_error_with_the_cause() 
         with pytest.raises(ConnectTimeout, match="no connection to the proxy http://proxy:3128: too slow"):
             await pool.request("GET", "http://origin/")
         connector.fail_next(OSError("odd"))
-        with pytest.raises(ConnectError, match="no connection to the proxy .*the connector failed: OSError"):
+        with pytest.raises(ConnectError, match=r"no connection to the proxy .*the connector failed: OSError"):
             await pool.request("GET", "http://origin/")
         assert below(pool).count == 0
         await refused(pool)
@@ -543,9 +543,8 @@ async def test_tunnel_that_is_cut_in_a_response_fails_that_response() -> None:
     cuts = iter([Answer(ESTABLISHED, Then.PROCEED, cut_after=20), None])
     proxy = HTTPProxy(connect=Origins().connect, answer=lambda request: next(cuts))
     async with tunnelled(proxy, limits=ONE) as (pool, _):
-        with pytest.raises(Exception) as caught:
+        with pytest.raises((ReadError, RemoteProtocolError)):
             await pool.request("GET", "http://origin/")
-        assert type(caught.value).__name__ in ("ReadError", "RemoteProtocolError")
         await works(pool)
 
 
@@ -589,7 +588,7 @@ async def test_certificate_of_the_origin_is_verified_in_the_tunnel_for_its_own_n
     config = unverified(tls)
     async with (
         listening(ssl_context=tls.server_context) as origin,
-        http_proxy(tls.server_context, connect=_to(origin.port)) as proxy,
+        http_proxy(tls.server_context, connect=to_address("127.0.0.1", origin.port)) as proxy,
         ConnectionPool(config, limits=ONE, proxy=Proxy(proxy.url, ssl=config)) as pool,
     ):
         with pytest.raises(ConnectError, match="the server's certificate was refused: ") as caught:
@@ -600,17 +599,10 @@ async def test_certificate_of_the_origin_is_verified_in_the_tunnel_for_its_own_n
 
 async def test_certificate_of_the_proxy_that_is_not_trusted_is_a_connect_error(tls: TLSFiles) -> None:
     async with http_proxy(tls.server_context) as proxy, ConnectionPool(unverified(tls), proxy=proxy.url) as pool:
-        with pytest.raises(ConnectError, match="no connection to the proxy .*certificate was refused"):
+        with pytest.raises(ConnectError, match=r"no connection to the proxy .*certificate was refused"):
             await pool.request("GET", "https://origin/")
         assert pool.num_connections == below(pool).count == 0
         assert proxy.requests == []
-
-
-def _to(port: int) -> Callable[..., object]:
-    async def connect(host: str, _port: int, factory: Callable[[], asyncio.Protocol]) -> None:
-        await asyncio.get_running_loop().create_connection(factory, "127.0.0.1", port)
-
-    return connect
 
 
 async def test_origin_that_cannot_be_reached_by_the_proxy_is_a_refusal() -> None:
@@ -620,5 +612,3 @@ async def test_origin_that_cannot_be_reached_by_the_proxy_is_a_refusal() -> None
         assert (await refused(pool)).status_code == 502
         await works(pool)
         await origins.close_servers()
-
-

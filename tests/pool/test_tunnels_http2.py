@@ -33,9 +33,9 @@ from tests.pool.tunnelling import HTTP_PROXY, HTTPS_PROXY, Origins, below, chose
 from tests.pool.version_server import AutoHTTP2Peer, version_server
 from tests.proxies.http2_proxy import HTTP2Proxy, StreamAnswer, http2_proxy
 from tests.proxies.http_proxy import HTTPProxy, ProxyRequest, http_proxy
-from tests.proxies.script import Then
 from tests.proxies.script import Answer as ProxyAnswer
-from tests.proxies.ways import to_connector, to_protocol
+from tests.proxies.script import Then
+from tests.proxies.ways import to_address, to_connector, to_protocol
 
 ONE_STREAM = {SettingCodes.MAX_CONCURRENT_STREAMS: 1}
 MEGABYTE = bytes(range(256)) * 4096
@@ -73,7 +73,7 @@ async def test_a_hundred_first_requests_for_https_origins(tls: TLSFiles) -> None
     context = SSLConfig(verify=tls.ca_path, server_hostname="example.org")
     async with (
         listening(ssl_context=tls.server_context) as origin,
-        http2_proxy(tls.server_context, connect=_elsewhere(origin.port)) as proxy,
+        http2_proxy(tls.server_context, connect=to_address("127.0.0.1", origin.port)) as proxy,
         ConnectionPool(context, proxy=Proxy(proxy.url, ssl=config), timeout=TimeoutConfig(30)) as pool,
     ):
         asking = [pool.request("GET", f"https://host{number}/") for number in range(100)]
@@ -81,13 +81,6 @@ async def test_a_hundred_first_requests_for_https_origins(tls: TLSFiles) -> None
         assert (proxy.connections, proxy.tunnels) == (1, 100)
         await pool.close()
         check_empty(pool)
-
-
-def _elsewhere(port: int):
-    async def connect(host, _port, factory) -> None:
-        await asyncio.get_running_loop().create_connection(factory, "127.0.0.1", port)
-
-    return connect
 
 
 async def test_proxy_that_allows_one_stream_gets_further_connections() -> None:
@@ -177,7 +170,8 @@ async def test_tls_in_a_stream_of_http2(tls: TLSFiles, offered: tuple[str, ...])
         expected = b"over HTTP/2" if "h2" in offered else b"over HTTP/1.1"
         assert {response.body for response in await asyncio.gather(*asking)} == {expected}
         assert proxy.connections == 1
-        assert proxy.tunnels == (1 if "h2" in offered else 3)
+        # Of HTTP/1.1, more are opened only if the first has not become free again by then.
+        assert 1 <= proxy.tunnels <= (1 if "h2" in offered else 3)
         check_books(pool)
         await pool.close()
         check_empty(pool)
@@ -258,9 +252,7 @@ async def test_tunnel_that_ends_with_its_answer_is_an_error() -> None:
 
 async def test_proxy_that_never_answers_is_a_connect_timeout_and_its_connection_stays(clock: Clock) -> None:
     hang = StreamAnswer()
-    proxy = HTTP2Proxy(
-        connect=Origins().connect, answer=lambda request: hang if request.target == b"slow:80" else None
-    )
+    proxy = HTTP2Proxy(connect=Origins().connect, answer=lambda request: hang if request.target == b"slow:80" else None)
     async with sharing(proxy, timeout=TimeoutConfig(30, connect_timeout=3)) as (pool, connector):
         assert await get(pool, "a") == [b"hello"]
         asking = asyncio.ensure_future(pool.request("GET", "http://slow/"))
@@ -290,15 +282,13 @@ async def test_cancelled_wait_for_a_tunnel_resets_its_stream_when_the_dial_is_ov
 async def test_connect_that_was_refused_unprocessed_is_sent_again() -> None:
     answers = [StreamAnswer(reset=ErrorCodes.REFUSED_STREAM)] * 2 + [None]
     proxy = HTTP2Proxy(connect=Origins().connect, answer=lambda request: answers.pop(0))
-    async with sharing(proxy) as (pool, connector):
+    async with sharing(proxy) as (pool, _):
         assert await get(pool, "a") == [b"hello"]
         assert len(proxy.requests) == 3 and pool.num_connections == 1
 
 
 async def test_connect_that_is_always_refused_is_given_up() -> None:
-    proxy = HTTP2Proxy(
-        connect=Origins().connect, answer=lambda request: StreamAnswer(reset=ErrorCodes.REFUSED_STREAM)
-    )
+    proxy = HTTP2Proxy(connect=Origins().connect, answer=lambda request: StreamAnswer(reset=ErrorCodes.REFUSED_STREAM))
     async with sharing(proxy) as (pool, _):
         error = await refused(pool)
         assert error.args[0].startswith("the proxy https://proxy:3128 gave no tunnel: ")
@@ -610,4 +600,3 @@ async def test_bytes_where_tls_begins_are_an_error(tls: TLSFiles) -> None:
     await pool.close()
     await connector.all_closed()
     check_empty(pool)
-

@@ -8,6 +8,8 @@ import ssl
 from collections.abc import AsyncIterator, Callable
 from typing import TypeAlias
 
+import pytest
+
 from httpcore import ConnectionPool, ProxyError, SSLConfig
 from httpcore import Proxy as ProxyConfig
 from httpcore.pool.slots import Slots
@@ -97,13 +99,12 @@ async def tunnelled(
 
 async def refused(pool: ConnectionPool, url: str = "http://origin/", **options) -> ProxyError:
     """Sends a request for which there is no tunnel, and returns what it failed with."""
-    try:
-        response = await pool.request("GET", url, **options)
-    except ProxyError as error:
-        assert (error.host, error.port) == ("origin", 80), "the origin's, not the proxy's"
-        assert not error.request_sent
-        return error
-    raise AssertionError(f"there is a tunnel: {response}")
+    with pytest.raises(ProxyError) as caught:
+        await pool.request("GET", url, **options)
+    error = caught.value
+    assert (error.host, error.port) == ("origin", 80), "the origin's, not the proxy's"
+    assert not error.request_sent
+    return error
 
 
 def unverified(tls: TLSFiles) -> SSLConfig:

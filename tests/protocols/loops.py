@@ -22,12 +22,11 @@ async def _whole(test: Coroutine[object, object, None]) -> None:
     loop.set_exception_handler(lambda _loop, context: reported.append(context))
     await test
     for _ in range(200):
-        left = asyncio.all_tasks() - {asyncio.current_task()}
-        if not left:
+        if len(asyncio.all_tasks()) == 1:
             break
         await asyncio.sleep(0.01)
     else:
-        raise AssertionError(f"the test left {left!r}")
+        raise AssertionError(f"the test left {asyncio.all_tasks()!r}")
     if reported:
         raise AssertionError(f"the loop was told of {reported!r}")
 
@@ -43,4 +42,7 @@ def on_every_loop(test: Callable[..., Coroutine[object, object, None]]) -> Calla
     signature = inspect.signature(test)
     more = inspect.Parameter("loop_factory", inspect.Parameter.KEYWORD_ONLY)
     wrapper.__signature__ = signature.replace(parameters=[*signature.parameters.values(), more])  # type: ignore[attr-defined]
-    return pytest.mark.parametrize("loop_factory", _FACTORIES.values(), ids=_FACTORIES)(wrapper)
+    decorated: Callable[..., None] = pytest.mark.parametrize("loop_factory", _FACTORIES.values(), ids=_FACTORIES)(
+        wrapper
+    )
+    return decorated

@@ -1,4 +1,4 @@
-"""start_tls on every transport there is: a socket's, one with TLS already, a stream of HTTP/2; on asyncio and uvloop."""
+"""start_tls on every transport: a socket's, one with TLS already, a stream of HTTP/2; on asyncio and uvloop."""
 
 from __future__ import annotations
 
@@ -62,14 +62,10 @@ async def origin(tls: TLSFiles, *, old: bool = False) -> AsyncIterator[Listener]
         yield listener
 
 
-
-
 @on_every_transport
 @pytest.mark.parametrize("old", [False, True])
 @on_every_loop
-async def test_what_the_server_says_right_behind_the_handshake_is_not_lost(
-    tls: TLSFiles, kind: str, old: bool
-) -> None:
+async def test_what_the_server_says_right_behind_the_handshake_is_not_lost(tls: TLSFiles, kind: str, old: bool) -> None:
     async with origin(tls, old=old) as listener, opened(kind, tls, listener.port) as (transport, _):
         client = ScriptedPeer()
         inner = await start_tls(transport, client, tls.client_context, "localhost")
@@ -114,9 +110,7 @@ async def test_server_that_does_not_speak_tls_is_a_connect_error(tls: TLSFiles, 
 @on_every_transport
 @pytest.mark.parametrize("how", ["close", "reset", "abort here"])
 @on_every_loop
-async def test_connection_that_is_lost_in_the_handshake_is_a_connect_error(
-    tls: TLSFiles, kind: str, how: str
-) -> None:
+async def test_connection_that_is_lost_in_the_handshake_is_a_connect_error(tls: TLSFiles, kind: str, how: str) -> None:
     peer = ScriptedPeer(close_on_eof=True)
     async with listening(lambda: peer) as listener, opened(kind, tls, listener.port) as (transport, _):
         starting = asyncio.ensure_future(start_tls(transport, ScriptedPeer(), tls.client_context, "localhost"))

@@ -1,0 +1,187 @@
+"""What the transports for httpx2 and for httpx have in common. The two differ in the module's name alone.
+
+A transport is a shim: it makes a `Request` of the client's, sends it by a pool, and gives the client the response with
+its content as it came, codings intact. Errors are the client's own, with this library's as `__cause__`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from types import ModuleType
+from typing import Any, ClassVar, Generic, Protocol, TypedDict, TypeVar
+
+from httpcore import exceptions
+from httpcore.adapters._network_stream import ConnectionFacts
+from httpcore.config import HTTP2Config, PoolLimits, SSLConfig, SSLTypes, TimeoutConfig, TimeoutTypes
+from httpcore.exceptions import HTTPCoreError, Phase, TotalTimeout
+from httpcore.network import NetworkConfig
+from httpcore.pool import ConnectionPool, Connector
+from httpcore.proxies import ProxyChooser, ProxyOverride
+from httpcore.proxy_protocol import ProxyProtocol
+from httpcore.request import Request
+from httpcore.response import Response
+from httpcore.sync import SyncConnectionPool, SyncResponse
+from httpcore.trace import TraceHook
+from httpcore.urls import parse_url
+
+__all__ = ["Adapter", "ClientRequest", "PoolOptions", "extensions_of", "facts_of", "translated"]
+
+
+class PoolOptions(TypedDict, total=False):
+    """The arguments of `ConnectionPool`."""
+
+    ssl: SSLTypes
+    timeout: TimeoutTypes
+    limits: PoolLimits | None
+    http1: bool
+    http2: bool | HTTP2Config
+    trace: TraceHook | None
+    max_body_size: int | None
+    high_water: int
+    low_water: int
+    proxy: ProxyOverride | ProxyChooser | None
+    network: NetworkConfig | None
+    proxy_protocol: ProxyProtocol | None
+    connector: Connector | None
+
+
+class _URL(Protocol):
+    @property
+    def raw_scheme(self) -> bytes: ...
+    @property
+    def raw_host(self) -> bytes: ...
+    @property
+    def port(self) -> int | None: ...
+    @property
+    def raw_path(self) -> bytes: ...
+
+
+class _Headers(Protocol):
+    @property
+    def raw(self) -> list[tuple[bytes, bytes]]: ...
+
+
+class ClientRequest(Protocol):
+    """A request of a client's: `httpx2.Request` or `httpx.Request`."""
+
+    @property
+    def method(self) -> str: ...
+    @property
+    def url(self) -> _URL: ...
+    @property
+    def headers(self) -> _Headers: ...
+    @property
+    def stream(self) -> object: ...
+    @property
+    def extensions(self) -> Mapping[str, Any]: ...
+    def read(self) -> bytes: ...
+
+
+# Names in the client's module. An error that is not here is told under that of its nearest base.
+_ERRORS: dict[type[BaseException], str] = {
+    exceptions.ConnectError: "ConnectError",
+    exceptions.ConnectTimeout: "ConnectTimeout",
+    exceptions.DecodingError: "DecodingError",
+    exceptions.HTTPCoreError: "TransportError",
+    exceptions.InvalidURL: "InvalidURL",
+    exceptions.LocalProtocolError: "LocalProtocolError",
+    exceptions.NetworkError: "NetworkError",
+    exceptions.PoolClosed: "ConnectError",
+    exceptions.PoolTimeout: "PoolTimeout",
+    exceptions.ProtocolError: "ProtocolError",
+    exceptions.ProxyError: "ProxyError",
+    exceptions.ReadError: "ReadError",
+    exceptions.ReadTimeout: "ReadTimeout",
+    exceptions.RemoteProtocolError: "RemoteProtocolError",
+    exceptions.ResponseClosed: "ReadError",
+    exceptions.StreamConsumed: "StreamConsumed",
+    exceptions.TimeoutException: "TimeoutException",
+    exceptions.UnsupportedProtocol: "UnsupportedProtocol",
+    exceptions.WriteError: "WriteError",
+    exceptions.WriteTimeout: "WriteTimeout",
+}
+# What ran out of time when the total did: clients know no total.
+_TIMEOUTS = {
+    Phase.WAITING: "PoolTimeout",
+    Phase.CONNECTING: "ConnectTimeout",
+    Phase.SENDING_HEAD: "WriteTimeout",
+    Phase.SENDING_BODY: "WriteTimeout",
+}
+_LEAST_TIMEOUT = 1e-6  # seconds: what a client's zero is, which means at once
+
+
+def translated(module: ModuleType, error: HTTPCoreError, request: ClientRequest) -> Exception:
+    """Returns the module's error for `error`."""
+    if isinstance(error, TotalTimeout):
+        name = "ReadTimeout" if error.phase is None else _TIMEOUTS.get(error.phase, "ReadTimeout")
+    else:
+        name = next(_ERRORS[cls] for cls in type(error).__mro__ if cls in _ERRORS)
+    made: Callable[..., Exception] = getattr(module, name)
+    if name == "StreamConsumed":
+        return made()
+    if name == "InvalidURL":
+        return made(str(error))
+    return made(str(error), request=request)
+
+
+_Pool = TypeVar("_Pool", ConnectionPool, SyncConnectionPool)
+
+
+class Adapter(Generic[_Pool]):
+    """What both kinds of transport have in common."""
+
+    _module: ClassVar[ModuleType]  # the client's
+    _pool: _Pool
+    _deadlines: tuple[object, TimeoutConfig] | None = None  # the ones of last time, as all requests tend to have them
+
+    def _outgoing(self, request: ClientRequest, wrap: Callable[[Any], Any]) -> Request:
+        url, stream = request.url, request.stream
+        host, port = url.raw_host, url.port
+        if b":" in host:
+            host = b"[%s]" % host
+        if port is not None:
+            host = b"%s:%d" % (host, port)
+        path = url.raw_path
+        parsed = parse_url(b"%s://%s%s" % (url.raw_scheme, host, path))
+        target = request.extensions.get("target")
+        if target is None and parsed.target != path:
+            target = path  # as the client has encoded it
+        body = request.read() if isinstance(stream, self._module.ByteStream) else wrap(stream)
+        return Request(request.method, parsed, request.headers.raw, body, target=target)
+
+    def _timeout_of(self, extensions: Mapping[str, Any]) -> TimeoutConfig | None:
+        given = extensions.get("timeout")
+        if given is None:
+            return None
+        key = connect, read, write, pool = tuple(
+            seconds if seconds is None or seconds > 0 else _LEAST_TIMEOUT
+            for seconds in map(given.get, ("connect", "read", "write", "pool"))
+        )
+        last = self._deadlines
+        if last is None or last[0] != key:
+            config = dataclasses.replace(
+                self._pool.timeout, connect_timeout=connect, read_timeout=read, write_timeout=write, pool_timeout=pool
+            )
+            self._deadlines = last = key, config
+        return last[1]
+
+    def _ssl_of(self, extensions: Mapping[str, Any]) -> SSLConfig | None:
+        name = extensions.get("sni_hostname")
+        if name is None:
+            return None
+        return dataclasses.replace(self._pool.ssl, server_hostname=name.decode() if isinstance(name, bytes) else name)
+
+
+def extensions_of(response: Response | SyncResponse, network_stream: object) -> dict[str, Any]:
+    extensions: dict[str, Any] = {"http_version": response.http_version, "network_stream": network_stream}
+    stream_id = None if response.exchange is None else response.exchange.stream_id
+    if stream_id is None:
+        extensions["reason_phrase"] = response.reason
+    else:  # HTTP/2 has no reason phrases, and clients show a usual one
+        extensions["stream_id"] = stream_id
+    return extensions
+
+
+def facts_of(response: Response | SyncResponse) -> ConnectionFacts:
+    return ConnectionFacts(None if response.exchange is None else response.exchange.connection_info)
