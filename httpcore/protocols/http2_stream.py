@@ -34,6 +34,7 @@ __all__ = ["HTTP2Stream"]
 # Bytes of held content that are delivered at once. A reader needs two turns of the loop to ask for more, in which the
 # transport may read as much: with less, a whole window would come to wait for one that keeps up with the server.
 _PIECE = 2 * LARGE_READ_SIZE
+_PATIENCE = 0.25  # seconds without an answer in a tunnel that is given up, after which the connection is looked at
 _FIELD_OVERHEAD = 32  # bytes that a field counts for beyond its name and value: RFC 9113 6.5.2
 
 
@@ -266,9 +267,10 @@ class HTTP2Stream(SendingHalf):
         self.exchange.fail(own)
 
     def abort_tunnel(self, asked_at: float | None = None) -> None:
-        """The caller closes the tunnel now: for want of an answer perhaps to what was sent at `asked_at`."""
-        if asked_at is not None and not self.left:
-            self._connection.liveness.timed_out(self._connection.loop.time() - asked_at)
+        """The caller closes the tunnel now: perhaps for want of an answer to what was sent at `asked_at`."""
+        waited = 0.0 if asked_at is None else self._connection.loop.time() - asked_at
+        if waited >= _PATIENCE and not self.left:
+            self._connection.liveness.timed_out(waited)
         self._cancel(ErrorCodes.CANCEL)
 
     def _tunnel_sent(self) -> None:
