@@ -15,13 +15,14 @@ from benchmarks.nginx import SMALL, Nginx, running_nginx
 from benchmarks.plan import CASES, CONNECTIONS, PEERS, Case, Peer
 from benchmarks.report import RESULTS, Sample, facts, markdown, write
 
-_HARNESS = Path(__file__).parent / "clients" / "harness.py"
+_CLIENTS = Path(__file__).parent / "clients"
 
 
 def measure(peer: Peer, case: Case, server: Nginx, seconds: float, core: int | None) -> Sample:
     """Runs one client on one case, in a process of its own."""
     origin = server.tls_origin if case.http2 else server.origin
-    command: list[str | Path] = [peer.python, _HARNESS, peer.module, origin + case.path]
+    harness = _CLIENTS / ("harness_threads.py" if case.blocking else "harness.py")
+    command: list[str | Path] = [peer.python, harness, peer.module, origin + case.path]
     command += [str(case.concurrency), str(case.count), case.what]
     command += ["--expect", str(case.size if case.what == "download" else len(SMALL)), "--upload", str(case.size)]
     command += ["--seconds", str(seconds)]

@@ -21,6 +21,7 @@ LARGE_HTTP2: Final = 100 * 1024 * 1024
 
 _HTTP1_BASELINE: Final = "aiohttp"
 _HTTP2_BASELINE: Final = "httpx"
+_BLOCKING_BASELINE: Final = "urllib3"
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Case:
         count: requests after which the measurement ends, if its time is not over before.
         size: bytes of content one request moves, where they are what matters; 0 where the request itself is.
         http2: whether it is done over HTTP/2 and TLS, or else over HTTP/1.1 and plain TCP.
+        blocking: whether threads ask by blocking calls, instead of tasks.
     """
 
     name: str
@@ -46,10 +48,13 @@ class Case:
     count: int
     size: int = 0
     http2: bool = False
+    blocking: bool = False
 
     @property
     def baseline(self) -> str:
         """The key of the peer whose figures are 1.00."""
+        if self.blocking:
+            return _BLOCKING_BASELINE
         return _HTTP2_BASELINE if self.http2 else _HTTP1_BASELINE
 
     @property
@@ -73,6 +78,7 @@ class Peer:
             its warm-up alone would take a minute.
         http1: whether it takes part where HTTP/1.1 is measured.
         http2: whether it takes part where HTTP/2 is.
+        blocking: whether it takes part where blocking calls are.
     """
 
     name: str
@@ -82,9 +88,12 @@ class Peer:
     quick_up_to: int = 2000
     http1: bool = True
     http2: bool = False
+    blocking: bool = False
 
     def takes_part(self, case: Case) -> bool:
         """Whether it is measured on `case`."""
+        if case.blocking:
+            return self.blocking
         return self.http2 if case.http2 else self.http1
 
     @property
@@ -94,11 +103,13 @@ class Peer:
 
 
 PEERS: Final = (
-    Peer("httpcore (this tree)", "httpcore", "with_httpcore", "httpcore", http2=True),
+    Peer("httpcore (this tree)", "httpcore", "with_httpcore", "httpcore", http2=True, blocking=True),
     Peer("aiohttp", "aiohttp", "with_aiohttp", "aiohttp"),
-    Peer("httpx", "httpx", "with_httpx", "httpx", quick_up_to=50, http2=True),
+    Peer("httpx", "httpx", "with_httpx", "httpx", quick_up_to=50, http2=True, blocking=True),
     Peer("httpcore (PyPI)", "pypi-httpcore", "with_pypi_httpcore", "httpcore", quick_up_to=50),
     Peer("niquests", "niquests", "with_niquests", "niquests", http1=False, http2=True),
+    Peer("urllib3", "urllib3", "with_urllib3", "urllib3", http1=False, blocking=True),
+    Peer("requests", "requests", "with_requests", "requests", http1=False, blocking=True),
 )
 
 CASES: Final = (
@@ -112,5 +123,7 @@ CASES: Final = (
     Case("HTTP/2: small GET, 50 at a time", "http2-get-50", "small", "/small", 50, 20_000, http2=True),
     Case("HTTP/2: download of 100 MiB", "http2-download", "download", "/large-http2", 1, 40, LARGE_HTTP2, http2=True),
     Case("HTTP/2: upload of 100 MiB", "http2-upload", "upload", "/upload", 1, 40, LARGE_HTTP2, http2=True),
+    Case("blocking small GET, 1 thread", "sync-1", "blocking_small", "/small", 1, 10_000, blocking=True),
+    Case("blocking small GET, 32 threads", "sync-32", "blocking_small", "/small", 32, 10_000, blocking=True),
 )
 GROWTH_FROM, GROWTH_TO = "get-50", "get-2000"

@@ -1,5 +1,8 @@
 """httpcore: a low-level asyncio HTTP client, built the way asyncio itself is built."""
 
+import importlib
+import typing
+
 from httpcore.config import HTTP2Config, PoolLimits, SSLConfig, TimeoutConfig
 from httpcore.environment import proxies_from_environment
 from httpcore.exceptions import (
@@ -32,6 +35,7 @@ from httpcore.exceptions import (
 )
 from httpcore.handlers import ConnectionInfo, Exchange, ResponseHandler, ResponseHead, Timings, TLSInfo
 from httpcore.headers import HOP_BY_HOP, Headers, without_hop_by_hop
+from httpcore.namesakes import share_name as _share_name
 from httpcore.network import (
     CachingResolver,
     EgressCandidate,
@@ -50,7 +54,40 @@ from httpcore.trace import TraceEvent
 from httpcore.upgraded import UpgradedStream
 from httpcore.urls import URL, Origin
 
-__version__ = "0.1.0"
+__version__ = "1.100.0"
+
+# The names of httpcore 1.x that httpx 0.28 uses. What is behind them is imported when somebody uses one.
+if typing.TYPE_CHECKING:
+    from httpcore.compat import AsyncConnectionPool as AsyncConnectionPool
+    from httpcore.compat import AsyncHTTPProxy as AsyncHTTPProxy
+    from httpcore.compat import AsyncSOCKSProxy as AsyncSOCKSProxy
+    from httpcore.compat import HTTPProxy as HTTPProxy
+    from httpcore.compat import SOCKSProxy as SOCKSProxy
+else:
+
+    def __getattr__(name: str) -> object:
+        if name in ("AsyncConnectionPool", "AsyncHTTPProxy", "AsyncSOCKSProxy", "HTTPProxy", "SOCKSProxy"):
+            return getattr(importlib.import_module("httpcore.compat"), name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+_share_name(URL, "httpcore.compat", {"scheme", "host", "port", "target"})
+_share_name(Request, "httpcore.compat", {"content", "extensions"})
+_share_name(
+    ConnectionPool,
+    "httpcore.compat",
+    {
+        "keepalive_expiry",
+        "local_address",
+        "max_connections",
+        "max_keepalive_connections",
+        "network_backend",
+        "retries",
+        "socket_options",
+        "ssl_context",
+        "uds",
+    },
+)
 
 __all__ = [
     "DIRECT",

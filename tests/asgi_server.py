@@ -91,7 +91,8 @@ class _Connection:
         """Says that nothing more is to come, and takes what does until the client closes: lest a reset destroys the
         response of which it has not read the end (RFC 9112 9.6)."""
         if self._writer.can_write_eof():
-            self._writer.write_eof()
+            with contextlib.suppress(OSError):  # ENOTCONN: the client has reset it, which nobody was told yet
+                self._writer.write_eof()
         while await self._reader.read(65536):
             pass
 

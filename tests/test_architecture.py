@@ -45,6 +45,14 @@ WIRE_LIBRARIES = {
     "httptools": {"httpcore.protocols.llhttp_codec"},
 }
 
+# Libraries that are adapted to: each is known to its own adapter alone, so that nobody else needs it.
+ADAPTED_LIBRARIES = {
+    "httpx": {"httpcore.adapters.httpx"},
+    "httpx2": {"httpcore.adapters.httpx2"},
+    "requests": {"httpcore.adapters.requests", "httpcore.adapters._requests_response"},
+    "urllib3": {"httpcore.adapters.requests", "httpcore.adapters._requests_response"},
+}
+
 # Rules W1, W2 and R1: who may steer a transport.
 TRANSPORT_OWNERS = {
     "httpcore.protocols.base",
@@ -128,6 +136,16 @@ def misplaced_wire_libraries(module: Module) -> Iterator[str]:
         owners = WIRE_LIBRARIES.get(name.split(".")[0])
         if owners is not None and module.name not in owners and not module.is_testing:
             yield f"line {line}: imports {name}"
+
+
+def misplaced_adapters(module: Module) -> Iterator[str]:
+    for line, name in imported(module, NAMES):
+        owners = ADAPTED_LIBRARIES.get(name.split(".")[0])
+        if owners is not None and module.name not in owners:
+            yield f"line {line}: imports {name}"
+        adapter = re.fullmatch(r"httpcore\.adapters\.(?!_)\w+", name)  # the others are parts, which need no library
+        if adapter is not None and not module.name.startswith("httpcore.adapters."):
+            yield f"line {line}: imports {name}, which is for users to import"
 
 
 def uses_of_streams(module: Module) -> Iterator[str]:
@@ -220,6 +238,9 @@ RULES_AND_OFFENDERS: list[tuple[Rule, str, str]] = [
     (upward_imports, "httpcore.pool.slots", "from httpcore.testing import MemoryTransport"),
     (misplaced_wire_libraries, "httpcore.pool.slots", "from h11 import Connection"),
     (misplaced_wire_libraries, "httpcore.protocols.h11_codec", "import h2.connection"),
+    (misplaced_adapters, "httpcore.pool.slots", "def f():\n    import httpx"),
+    (misplaced_adapters, "httpcore.adapters._httpx", "from httpx2 import Client"),
+    (misplaced_adapters, "httpcore", "import httpcore.adapters.httpx2"),
     (uses_of_streams, "httpcore.pool.connector", "import asyncio\nasyncio.open_connection"),
     (uses_of_streams, "httpcore.pool.connector", "from asyncio import StreamReader\nStreamReader()"),
     (uses_of_streams, "httpcore.pool.connector", "import anyio.abc"),
@@ -248,6 +269,8 @@ def test_rule_finds_an_offender(rule: Rule, name: str, source: str) -> None:
         (upward_imports, "httpcore.sync", "from httpcore.pool import connection_pool"),
         (misplaced_wire_libraries, "httpcore.protocols.h11_codec", "import h11"),
         (misplaced_wire_libraries, "httpcore.testing.peer", "import h11, h2.connection"),
+        (misplaced_adapters, "httpcore.adapters.httpx", "import httpx\nfrom httpcore.adapters import _httpx"),
+        (misplaced_adapters, "httpcore.compat.pools", "from httpcore.adapters import _httpx"),
         (steered_transports, "httpcore.protocols.base", "self._transport.write(b'')"),
         (steered_transports, "httpcore.pool.connector", "transport.get_extra_info('peername'); file.close()"),
         (public_any, "httpcore.urls", "def _f(x: Any) -> Any: ...\nclass _A:\n    def g(self) -> Any: ..."),

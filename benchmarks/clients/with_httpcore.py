@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 import httpcore
 
@@ -40,3 +40,15 @@ async def download(pool: httpcore.ConnectionPool, url: str) -> int:
 async def upload(pool: httpcore.ConnectionPool, url: str, chunks: AsyncIterator[bytes]) -> int:
     response = await pool.request("POST", url, body=chunks)
     return len(response.body)
+
+
+@contextmanager
+def open_blocking_client(connections: int) -> Iterator[httpcore.SyncConnectionPool]:
+    timeout = httpcore.TimeoutConfig(60)
+    limits = httpcore.PoolLimits(soft_limit=connections, hard_limit=connections)
+    with httpcore.SyncConnectionPool(timeout=timeout, limits=limits) as pool:
+        yield pool
+
+
+def blocking_small(pool: httpcore.SyncConnectionPool, url: str) -> int:
+    return len(pool.request("GET", url).body)

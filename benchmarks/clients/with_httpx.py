@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 import httpx
 
@@ -40,3 +40,14 @@ async def download(client: httpx.AsyncClient, url: str) -> int:
 async def upload(client: httpx.AsyncClient, url: str, chunks: AsyncIterator[bytes]) -> int:
     response = await client.post(url, content=chunks)
     return len(response.content)
+
+
+@contextmanager
+def open_blocking_client(connections: int) -> Iterator[httpx.Client]:
+    limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
+    with httpx.Client(limits=limits, timeout=httpx.Timeout(60)) as client:
+        yield client
+
+
+def blocking_small(client: httpx.Client, url: str) -> int:
+    return len(client.get(url).content)

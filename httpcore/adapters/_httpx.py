@@ -7,25 +7,37 @@ its content as it came, codings intact. Errors are the client's own, with this l
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Mapping
 from types import ModuleType
-from typing import Any, ClassVar, Generic, Protocol, TypedDict, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeAlias, TypedDict, TypeVar
 
 from httpcore import exceptions
 from httpcore.adapters._network_stream import ConnectionFacts
 from httpcore.config import HTTP2Config, PoolLimits, SSLConfig, SSLTypes, TimeoutConfig, TimeoutTypes
-from httpcore.exceptions import HTTPCoreError, Phase, TotalTimeout
+from httpcore.exceptions import HTTPCoreError, InvalidURL, Phase, TotalTimeout
 from httpcore.network import NetworkConfig
 from httpcore.pool import ConnectionPool, Connector
 from httpcore.proxies import ProxyChooser, ProxyOverride
 from httpcore.proxy_protocol import ProxyProtocol
-from httpcore.request import Request
+from httpcore.request import BodyTypes, Request
 from httpcore.response import Response
 from httpcore.sync import SyncConnectionPool, SyncResponse
 from httpcore.trace import TraceHook
-from httpcore.urls import parse_url
+from httpcore.urls import URL, parse_url
 
-__all__ = ["Adapter", "ClientRequest", "PoolOptions", "extensions_of", "facts_of", "translated"]
+__all__ = [
+    "Adapter",
+    "Call",
+    "ClientCall",
+    "ClientRequest",
+    "PoolOptions",
+    "Wrap",
+    "assemble_url",
+    "extensions_of",
+    "facts_of",
+    "translated",
+]
 
 
 class PoolOptions(TypedDict, total=False):
@@ -74,8 +86,25 @@ class ClientRequest(Protocol):
     @property
     def stream(self) -> object: ...
     @property
-    def extensions(self) -> Mapping[str, Any]: ...
+    def extensions(self) -> Mapping[str, object]: ...
     def read(self) -> bytes: ...
+
+
+Wrap: TypeAlias = Callable[[Any], BodyTypes]
+"""Makes a body of a client's stream."""
+
+
+class Call(Protocol):
+    """What a client asks for."""
+
+    @property
+    def extensions(self) -> Mapping[str, object]: ...
+
+    def outgoing(self, wrap: Wrap) -> Request:
+        """Returns the request that is sent, its content, where that is a stream, wrapped."""
+
+    def translated(self, error: HTTPCoreError) -> Exception:
+        """Returns what the client is to be told for `error`, which may be `error`."""
 
 
 # Names in the client's module. An error that is not here is told under that of its nearest base.
@@ -109,6 +138,7 @@ _TIMEOUTS = {
     Phase.SENDING_BODY: "WriteTimeout",
 }
 _LEAST_TIMEOUT = 1e-6  # seconds: what a client's zero is, which means at once
+_NOT_IN_PARTS = re.compile(rb"[/?#@\\]")  # what would end a scheme or a host in a URL, or begin it anew
 
 
 def translated(module: ModuleType, error: HTTPCoreError, request: ClientRequest) -> Exception:
@@ -125,6 +155,47 @@ def translated(module: ModuleType, error: HTTPCoreError, request: ClientRequest)
     return made(str(error), request=request)
 
 
+class ClientCall(NamedTuple):
+    """A request of a client of `module`'s, which is `httpx2` or `httpx`."""
+
+    module: ModuleType
+    request: ClientRequest
+
+    @property
+    def extensions(self) -> Mapping[str, object]:
+        """The request's."""
+        return self.request.extensions
+
+    def outgoing(self, wrap: Wrap) -> Request:
+        """See `Call`."""
+        request = self.request
+        url, stream = request.url, request.stream
+        parsed, target = assemble_url(url.raw_scheme, url.raw_host, url.port, url.raw_path)
+        body = request.read() if isinstance(stream, self.module.ByteStream) else wrap(stream)
+        given: Any = request.extensions.get("target")
+        return Request(request.method, parsed, request.headers.raw, body, target=target if given is None else given)
+
+    def translated(self, error: HTTPCoreError) -> Exception:
+        """See `Call`."""
+        return translated(self.module, error, self.request)
+
+
+def assemble_url(scheme: bytes, host: bytes, port: int | None, path: bytes) -> tuple[URL, bytes | None]:
+    """Returns the URL of these parts, and the target to be sent where `path` is not the URL's own as it stands.
+
+    Raises:
+        UnsupportedProtocol, InvalidURL: they make no URL, or another one than they seem to.
+    """
+    if _NOT_IN_PARTS.search(host) or _NOT_IN_PARTS.search(scheme):
+        raise InvalidURL("the scheme or the host has a character that cannot stand there")
+    if b":" in host:
+        host = b"[%s]" % host
+    if port is not None:
+        host = b"%s:%d" % (host, port)
+    parsed = parse_url(b"%s://%s%s" % (scheme, host, path if path[:1] == b"/" else b"/"))
+    return parsed, None if parsed.target == path else path  # as the client has encoded it
+
+
 _Pool = TypeVar("_Pool", ConnectionPool, SyncConnectionPool)
 
 
@@ -134,21 +205,6 @@ class Adapter(Generic[_Pool]):
     _module: ClassVar[ModuleType]  # the client's
     _pool: _Pool
     _deadlines: tuple[object, TimeoutConfig] | None = None  # the ones of last time, as all requests tend to have them
-
-    def _outgoing(self, request: ClientRequest, wrap: Callable[[Any], Any]) -> Request:
-        url, stream = request.url, request.stream
-        host, port = url.raw_host, url.port
-        if b":" in host:
-            host = b"[%s]" % host
-        if port is not None:
-            host = b"%s:%d" % (host, port)
-        path = url.raw_path
-        parsed = parse_url(b"%s://%s%s" % (url.raw_scheme, host, path))
-        target = request.extensions.get("target")
-        if target is None and parsed.target != path:
-            target = path  # as the client has encoded it
-        body = request.read() if isinstance(stream, self._module.ByteStream) else wrap(stream)
-        return Request(request.method, parsed, request.headers.raw, body, target=target)
 
     def _timeout_of(self, extensions: Mapping[str, Any]) -> TimeoutConfig | None:
         given = extensions.get("timeout")
@@ -173,8 +229,8 @@ class Adapter(Generic[_Pool]):
         return dataclasses.replace(self._pool.ssl, server_hostname=name.decode() if isinstance(name, bytes) else name)
 
 
-def extensions_of(response: Response | SyncResponse, network_stream: object) -> dict[str, Any]:
-    extensions: dict[str, Any] = {"http_version": response.http_version, "network_stream": network_stream}
+def extensions_of(response: Response | SyncResponse, network_stream: object) -> dict[str, object]:
+    extensions: dict[str, object] = {"http_version": response.http_version, "network_stream": network_stream}
     stream_id = None if response.exchange is None else response.exchange.stream_id
     if stream_id is None:
         extensions["reason_phrase"] = response.reason

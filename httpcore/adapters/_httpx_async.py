@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from types import ModuleType
+from collections.abc import AsyncIterator, Coroutine
 from typing import Any, NamedTuple, Self, Unpack
 
-from httpcore.adapters._httpx import Adapter, ClientRequest, PoolOptions, extensions_of, facts_of, translated
+from httpcore.adapters._httpx import Adapter, Call, ClientCall, ClientRequest, PoolOptions, extensions_of, facts_of
 from httpcore.adapters._network_stream import AsyncNetworkStream
 from httpcore.adapters._trace import AsyncTrace
 from httpcore.exceptions import HTTPCoreError
@@ -17,15 +16,14 @@ __all__ = ["AsyncAdapter", "AsyncContent"]
 
 
 class AsyncAnswer(NamedTuple):
-    """A response, and what its content needs to be told of: the request and its trace."""
+    """A response, and what its content needs to be told of: what was asked for, and its trace."""
 
-    module: ModuleType
-    request: ClientRequest
+    call: Call
     response: Response
     trace: AsyncTrace | None
 
     @property
-    def extensions(self) -> dict[str, Any]:
+    def extensions(self) -> dict[str, object]:
         """What the client's response is told besides."""
         upgraded = self.response.upgraded
         stream = facts_of(self.response) if upgraded is None else AsyncNetworkStream(upgraded)
@@ -52,12 +50,16 @@ class AsyncAdapter(Adapter[ConnectionPool]):
             raise TypeError(f"pool takes a ConnectionPool, not {type(pool).__name__}")
         self._pool = pool
 
-    async def _send(self, request: ClientRequest) -> AsyncAnswer:
-        extensions = request.extensions
+    def _send(self, request: ClientRequest) -> Coroutine[Any, Any, AsyncAnswer]:
+        return self._perform(ClientCall(self._module, request))
+
+    async def _perform(self, call: Call) -> AsyncAnswer:
+        extensions = call.extensions
+        callback: Any = extensions.get("trace")
         trace = None
         try:
-            outgoing = self._outgoing(request, lambda stream: stream)
-            if (callback := extensions.get("trace")) is not None:
+            outgoing = call.outgoing(lambda stream: stream)
+            if callback is not None:
                 trace = AsyncTrace(callback, outgoing)
             response = await self._pool.send(
                 outgoing,
@@ -71,7 +73,9 @@ class AsyncAdapter(Adapter[ConnectionPool]):
             if trace is not None:
                 trace.closed()
                 await trace.flush()
-            raise translated(self._module, exc, request) from exc
+            if (error := call.translated(exc)) is exc:
+                raise
+            raise error from exc
         if trace is not None:
             trace.answered(response)
             try:
@@ -79,7 +83,7 @@ class AsyncAdapter(Adapter[ConnectionPool]):
             except BaseException:
                 await _end(response)
                 raise
-        return AsyncAnswer(self._module, request, response, trace)
+        return AsyncAnswer(call, response, trace)
 
     async def aclose(self) -> None:
         """Closes the pool, also one that was given: it takes no new requests. See `ConnectionPool.close`."""
@@ -149,7 +153,9 @@ class _AsyncParts:
             if trace is not None:
                 trace.failed(exc)
                 await trace.flush()
-            raise translated(answer.module, exc, answer.request) from exc
+            if (error := answer.call.translated(exc)) is exc:
+                raise
+            raise error from exc
         if trace is not None:
             await trace.flush()
         return part

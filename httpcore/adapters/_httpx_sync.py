@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from types import ModuleType
 from typing import Any, NamedTuple, Unpack
 
-from httpcore.adapters._httpx import Adapter, ClientRequest, PoolOptions, extensions_of, facts_of, translated
+from httpcore.adapters._httpx import Adapter, Call, ClientCall, ClientRequest, PoolOptions, extensions_of, facts_of
 from httpcore.adapters._network_stream import NetworkStream
 from httpcore.adapters._trace import Trace
 from httpcore.exceptions import HTTPCoreError
@@ -17,15 +16,14 @@ __all__ = ["SyncAdapter", "SyncContent"]
 
 
 class SyncAnswer(NamedTuple):
-    """A response, and what its content needs to be told of: the request and its trace."""
+    """A response, and what its content needs to be told of: what was asked for, and its trace."""
 
-    module: ModuleType
-    request: ClientRequest
+    call: Call
     response: SyncResponse
     trace: Trace | None
 
     @property
-    def extensions(self) -> dict[str, Any]:
+    def extensions(self) -> dict[str, object]:
         """What the client's response is told besides."""
         upgraded = self.response.upgraded
         stream = facts_of(self.response) if upgraded is None else NetworkStream(upgraded)
@@ -63,11 +61,15 @@ class SyncAdapter(Adapter[SyncConnectionPool]):
         self._pool = pool
 
     def _send(self, request: ClientRequest) -> SyncAnswer:
-        extensions = request.extensions
+        return self._perform(ClientCall(self._module, request))
+
+    def _perform(self, call: Call) -> SyncAnswer:
+        extensions = call.extensions
+        callback: Any = extensions.get("trace")
         trace = None
         try:
-            outgoing = self._outgoing(request, _Once)
-            if (callback := extensions.get("trace")) is not None:
+            outgoing = call.outgoing(_Once)
+            if callback is not None:
                 trace = Trace(callback, outgoing, loop_thread())
             response = self._pool.send(
                 outgoing,
@@ -80,7 +82,9 @@ class SyncAdapter(Adapter[SyncConnectionPool]):
         except HTTPCoreError as exc:
             if trace is not None:
                 trace.run(trace.closed)
-            raise translated(self._module, exc, request) from exc
+            if (translated := call.translated(exc)) is exc:
+                raise
+            raise translated from exc
         if trace is not None:
             answered = trace.answered
             try:
@@ -88,7 +92,7 @@ class SyncAdapter(Adapter[SyncConnectionPool]):
             except BaseException:
                 _end_blocking(response)
                 raise
-        return SyncAnswer(self._module, request, response, trace)
+        return SyncAnswer(call, response, trace)
 
     def close(self) -> None:
         """Closes the pool, also one that was given: it takes no new requests. See `ConnectionPool.close`."""
@@ -111,7 +115,7 @@ class SyncContent:
 
     def __iter__(self) -> Iterator[bytes]:
         """Iterates over the content."""
-        module, request, response, trace = self._answer
+        call, response, trace = self._answer
         if trace is not None:
             trace.run(trace.reading)
         try:
@@ -120,7 +124,9 @@ class SyncContent:
             if trace is not None:
                 failed, error = trace.failed, exc
                 trace.run(lambda: failed(error))
-            raise translated(module, exc, request) from exc
+            if (translated := call.translated(exc)) is exc:
+                raise
+            raise translated from exc
         if trace is not None:
             trace.run(trace.read)
 

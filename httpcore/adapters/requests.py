@@ -18,7 +18,7 @@ import os
 import ssl
 import threading
 from collections.abc import Iterable
-from typing import TypeAlias, cast
+from typing import TYPE_CHECKING, TypeAlias, Unpack, cast
 
 import requests.adapters
 from requests import exceptions
@@ -29,8 +29,8 @@ from requests.utils import get_encoding_from_headers, prepend_scheme_if_needed, 
 from urllib3.exceptions import LocationParseError
 from urllib3.util import SKIP_HEADER, Timeout, parse_url
 
-from httpcore.adapters._raw_response import RawResponse, is_tls_error
-from httpcore.config import PoolLimits, SSLConfig, SSLTypes, TimeoutConfig
+from httpcore.adapters._requests_response import RawResponse, is_tls_error
+from httpcore.config import PoolLimits, SSLConfig, TimeoutConfig
 from httpcore.exceptions import (
     ConnectError,
     ConnectTimeout,
@@ -48,6 +48,9 @@ from httpcore.exceptions import (
 from httpcore.proxies import Proxy
 from httpcore.request import BodyTypes, Request
 from httpcore.sync import SyncConnectionPool, SyncResponse
+
+if TYPE_CHECKING:
+    from httpcore.adapters._httpx import PoolOptions
 
 __all__ = ["HTTPAdapter", "RawResponse", "RequestWriteTimeout"]
 
@@ -67,7 +70,7 @@ class HTTPAdapter(requests.adapters.BaseAdapter):
 
     May be mounted for several prefixes and used from any number of threads. As with requests' own adapter, there may
     be as many connections as there are requests at once, unless `limits` says otherwise; nothing is timed out, unless
-    a request's `timeout` says so; and a session that was closed can be used again.
+    a request's `timeout` says so; and a session that was closed can be used again, if the pool is the adapter's own.
 
     A request's `verify`, `cert` and proxies count for that request. Where they say nothing (`verify=True`, no `cert`,
     no proxy) the pool's own `ssl` and `proxy` do. Proxies may be `http`, `https`, `socks5`, `socks5h`, `socks4` and
@@ -80,30 +83,33 @@ class HTTPAdapter(requests.adapters.BaseAdapter):
     `response.raw` is a `RawResponse`.
 
     Args:
-        pool: the pool. It is its owner's to close: closing the adapter leaves it open. `None` makes one, and closes it.
-        pool_arguments: of that one: see `ConnectionPool`.
+        pool: the pool. It is closed with the adapter, and then for good. `None` makes one.
+        options: the arguments of that one: see `ConnectionPool`.
 
     Raises:
         TypeError: there are both a pool and arguments for one, or an argument is something else.
         ValueError: an argument is impossible.
     """
 
-    def __init__(self, pool: SyncConnectionPool | None = None, **pool_arguments: object) -> None:
+    def __init__(self, pool: SyncConnectionPool | None = None, **options: Unpack[PoolOptions]) -> None:
         super().__init__()
-        if pool is not None and pool_arguments:
-            raise TypeError(f"a pool that is given takes no arguments: {', '.join(pool_arguments)}")
-        self._set_up(pool, pool_arguments)
+        if pool is not None and options:
+            raise TypeError("give a pool or the arguments of one, not both")
+        if pool is not None and not isinstance(pool, SyncConnectionPool):
+            raise TypeError(f"pool takes a SyncConnectionPool, not {type(pool).__name__}")
+        self._set_up(pool, options)
 
-    def _set_up(self, pool: SyncConnectionPool | None, pool_arguments: dict[str, object]) -> None:
-        self._arguments = pool_arguments
-        self._ssl = SSLConfig.of(cast(SSLTypes, pool_arguments.get("ssl")))
+    def _set_up(self, pool: SyncConnectionPool | None, options: PoolOptions) -> None:
+        self._options = options
+        self._ssl = SSLConfig.of(options.get("ssl"))
         self._lock = threading.Lock()
         self._given = pool is not None
         self._pool: SyncConnectionPool | None = self._make_pool() if pool is None else pool
 
     def _make_pool(self) -> SyncConnectionPool:
-        arguments = {"limits": PoolLimits(hard_limit=None), **self._arguments}
-        return SyncConnectionPool(**arguments)  # type: ignore[arg-type]  # it checks them itself
+        options: PoolOptions = {"limits": PoolLimits(hard_limit=None), **self._options}
+        pool: SyncConnectionPool = SyncConnectionPool(**options)
+        return pool
 
     def send(
         self,
@@ -146,15 +152,16 @@ class HTTPAdapter(requests.adapters.BaseAdapter):
         return self._build_response(request, response)
 
     def close(self) -> None:
-        """Closes the pool, unless that was given: its idle connections, and the others once their responses end.
+        """Closes the pool, also one that was given: its idle connections, and the others once their responses end.
 
-        The next request makes a new one.
+        The next request makes a new one, unless it was given.
         """
-        if not self._given:
-            with self._lock:
-                pool, self._pool = self._pool, None
-            if pool is not None:
-                pool.close()
+        with self._lock:
+            pool = self._pool
+            if not self._given:
+                self._pool = None
+        if pool is not None:
+            pool.close()
 
     def _open_pool(self) -> SyncConnectionPool:
         pool = self._pool
@@ -194,10 +201,10 @@ class HTTPAdapter(requests.adapters.BaseAdapter):
     def __getstate__(self) -> dict[str, object]:
         if self._given:
             raise TypeError("an adapter whose pool was given cannot be pickled: let it make one")
-        return {"pool_arguments": self._arguments}
+        return {"options": self._options}
 
-    def __setstate__(self, state: dict[str, dict[str, object]]) -> None:
-        self._set_up(None, state["pool_arguments"])
+    def __setstate__(self, state: dict[str, PoolOptions]) -> None:
+        self._set_up(None, state["options"])
 
 
 def _prepare(prepared: PreparedRequest) -> Request:
@@ -258,8 +265,9 @@ def _ssl_of(base: SSLConfig, verify: bool | _Path | None, cert: _Cert | None) ->
     """Returns `base` with what a request says in the place of its own; `None` where it says nothing."""
     if (verify is True or verify is None) and not cert:
         return None
-    paths = () if not cert else tuple(map(os.fspath, (cert,) if isinstance(cert, (str, os.PathLike)) else cert))
-    return _ssl_config(base, verify if isinstance(verify, bool) or verify is None else os.fspath(verify), paths)
+    files = [cert] if isinstance(cert, (str, os.PathLike)) else cert or []
+    trusted = verify if isinstance(verify, bool) or verify is None else os.fspath(verify)
+    return _ssl_config(base, trusted, tuple(os.fspath(file) for file in files if file))
 
 
 @functools.lru_cache(maxsize=64)

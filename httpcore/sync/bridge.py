@@ -14,13 +14,12 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from httpcore.body import BodyQueue
 from httpcore.handlers import ConnectionInfo, Exchange, Timings
 from httpcore.response import Response, ResponseCollector
-from httpcore.sync.job_selector import ring
-from httpcore.sync.loop_thread import LoopThread
+from httpcore.sync.loop_thread import LoopThread, ring
 
 __all__ = ["ThreadedCollector", "ThreadedExchange", "ThreadedQueue", "run", "wait_for"]
 
@@ -30,7 +29,7 @@ _T = TypeVar("_T")
 _PATIENCE = 0.2 if sys.platform == "win32" else -1
 
 
-def run(coroutine: Coroutine[Any, Any, _T]) -> _T:
+def run(coroutine: Coroutine[object, None, _T]) -> _T:
     """Runs a coroutine that blocks where others suspend, and returns what it returns."""
     try:
         coroutine.send(None)
@@ -41,7 +40,7 @@ def run(coroutine: Coroutine[Any, Any, _T]) -> _T:
     raise RuntimeError("a coroutine of the blocking API waited for something of the loop's")
 
 
-def wait_for(coroutine: Coroutine[Any, Any, _T], thread: LoopThread) -> _T:
+def wait_for(coroutine: Coroutine[object, None, _T], thread: LoopThread) -> _T:
     """Runs a coroutine on the loop, and blocks until it is done. A signal's handler that raises cancels it."""
     try:
         thread.check()
@@ -295,25 +294,20 @@ class ThreadedExchange(Exchange):
         return self._exchange.timings
 
     def pause_reading(self) -> None:
-        self._soon(self._exchange.pause_reading)
+        self._thread.submit_if_open(self._exchange.pause_reading)
 
     def resume_reading(self) -> None:
-        self._soon(self._exchange.resume_reading)
+        self._thread.submit_if_open(self._exchange.resume_reading)
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        self._soon(self._exchange.write, bytes(data))
+        self._thread.submit_if_open(self._exchange.write, bytes(data))
 
     def write_eof(self, trailers: Iterable[tuple[bytes | str, bytes | str]] = ()) -> None:
-        self._soon(self._exchange.write_eof, list(trailers))
+        self._thread.submit_if_open(self._exchange.write_eof, list(trailers))
 
     def abort(self, error: BaseException | None = None) -> None:
-        self._soon(self._exchange.abort, error)
-
-    def _soon(self, callback: Callable[..., object], *args: object) -> None:
-        try:
-            self._thread.submit(callback, *args)
-        except RuntimeError:
-            pass  # the loop is closed, and the connection with it
+        if not self._exchange.ended:  # which it stays: every response that was read is closed as well
+            self._thread.submit_if_open(self._exchange.abort, error)
 
 
 class ThreadedCollector(ResponseCollector):

@@ -1,34 +1,35 @@
-"""JobSelector: how other threads reach an asyncio loop, and are reached by it, with as few system calls as can be.
+"""JobSelector: how other threads reach an asyncio loop, and are reached by it, with few system calls. Linux alone.
 
 `call_soon_threadsafe` writes to a socket for every call, which the loop reads, twice. What waits here is found by a
-loop that is awake without that; one that sleeps is woken by eight bytes.
+loop that is awake without that; one that sleeps is woken by a write that nobody has to read.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
+import math
 import os
+import select
 import selectors
 import sys
 import threading
 from collections import deque
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-__all__ = ["JobSelector", "ring"]
+if TYPE_CHECKING:
+    from _typeshed import FileDescriptorLike
 
-_ONE = (1).to_bytes(8, sys.byteorder)  # what an eventfd counts by
+__all__ = ["JobSelector"]
 
+assert sys.platform == "linux"  # which mypy understands, too
 
-def ring(bell: threading.Lock) -> None:
-    """Releases the lock for which a thread waits."""
-    try:
-        bell.release()
-    except RuntimeError:
-        pass  # it is released already, and the thread about to find that out
+_ONE = (1).to_bytes(8, sys.byteorder)  # what is written to an eventfd
+_MAX_EVENTS = 256  # in one turn of the loop; more wait for the next
 
 
-class JobSelector(selectors.DefaultSelector):
+class JobSelector(selectors.EpollSelector):
     """The selector of a `SelectorEventLoop`, which also has the loop call what other threads submit.
 
     Attributes:
@@ -39,18 +40,15 @@ class JobSelector(selectors.DefaultSelector):
 
     def __init__(self) -> None:
         super().__init__()
+        self._keys: dict[int, selectors.SelectorKey] = {}
         self._jobs: deque[tuple[contextvars.Context, Callable[..., object], tuple[object, ...]]] = deque()
         self._bells: list[threading.Lock] = []
         # Whether the loop sleeps, or is about to without another look at the jobs. Who submits looks at it after the
         # job is there, the loop looks at the jobs after it is set: one of them sees what the other did.
         self._asleep = False
-        if hasattr(os, "eventfd"):
-            self._woken = self._wakes = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        else:
-            self._woken, self._wakes = os.pipe()
-            os.set_blocking(self._woken, False)
-            os.set_blocking(self._wakes, False)
-        self.register(self._woken, selectors.EVENT_READ)
+        self._epoll = select.epoll.fromfd(os.dup(self.fileno()))  # the same one, to be asked without detours
+        self._eventfd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._epoll.register(self._eventfd, select.EPOLLIN | select.EPOLLET)
 
     def submit(self, callback: Callable[..., object], *args: object) -> None:
         """Has the loop call it, soon, in the context of who asks. In any thread.
@@ -62,10 +60,7 @@ class JobSelector(selectors.DefaultSelector):
             raise RuntimeError("Event loop is closed")
         self._jobs.append((contextvars.copy_context(), callback, args))
         if self._asleep:
-            try:
-                os.write(self._wakes, _ONE)
-            except BlockingIOError:
-                pass  # it was woken very often already
+            os.write(self._eventfd, _ONE)
 
     def wake(self, bell: threading.Lock) -> None:
         """Releases the lock for which another thread waits, before the loop sleeps. On the loop's thread."""
@@ -75,19 +70,28 @@ class JobSelector(selectors.DefaultSelector):
         """What a selector does; and the jobs."""
         if self._bells:
             self._ring()
-        if timeout is None or timeout > 0:
+        if timeout is None:
+            timeout = -1
+        elif timeout > 0:
+            timeout = math.ceil(timeout * 1000) / 1000  # or the loop would turn and turn in the last millisecond
+        if timeout:
             self._asleep = True
             if self._jobs:
                 timeout = 0
-        ready = super().select(timeout)
+        events = self._epoll.poll(timeout, _MAX_EVENTS)
         self._asleep = False
-        for index, (key, _) in enumerate(ready):
-            if key.fd == self._woken:
-                os.read(self._woken, 4096)
-                del ready[index]
-                break
+        ready = []
+        for fd, flags in events:
+            key = self._keys.get(fd)
+            if key is not None:  # not the eventfd's
+                # An error or a hang-up is for both to find out.
+                found = (selectors.EVENT_READ if flags & ~select.EPOLLOUT else 0) | (
+                    selectors.EVENT_WRITE if flags & ~select.EPOLLIN else 0
+                )
+                if found & key.events:
+                    ready.append((key, found & key.events))
         jobs = self._jobs
-        for _ in range(len(jobs)):  # those that jobs submit have their turn after what else is ready
+        for _ in range(len(jobs)):  # those that are submitted meanwhile have their turn after what is ready
             context, callback, args = jobs.popleft()
             try:
                 context.run(callback, *args)
@@ -95,12 +99,35 @@ class JobSelector(selectors.DefaultSelector):
                 self.loop.call_exception_handler({"message": f"Exception in {callback!r}", "exception": exc})
         return ready
 
+    def register(self, fileobj: FileDescriptorLike, events: int, data: object = None) -> selectors.SelectorKey:
+        """What a selector does."""
+        key = super().register(fileobj, events, data)
+        self._keys[key.fd] = key
+        return key
+
+    def unregister(self, fileobj: FileDescriptorLike) -> selectors.SelectorKey:
+        """What a selector does."""
+        key = super().unregister(fileobj)
+        del self._keys[key.fd]
+        return key
+
+    def modify(self, fileobj: FileDescriptorLike, events: int, data: object = None) -> selectors.SelectorKey:
+        """What a selector does."""
+        key = super().modify(fileobj, events, data)
+        self._keys[key.fd] = key
+        return key
+
     def close(self) -> None:
-        """Closes it. What wakes it stays open: another thread might write to its number at this very moment."""
+        """Closes it. The eventfd stays open: another thread might be about to write to its number."""
         self._ring()
+        self._keys.clear()
+        self._epoll.close()
         super().close()
 
     def _ring(self) -> None:
         bells, self._bells = self._bells, []
         for bell in bells:
-            ring(bell)
+            try:
+                bell.release()
+            except RuntimeError:
+                pass  # it is released already, and the thread about to find that out

@@ -5,14 +5,24 @@ from __future__ import annotations
 import asyncio
 import atexit
 import os
+import sys
 import threading
 from collections.abc import Callable
 
-from httpcore.sync.job_selector import JobSelector, ring
+if sys.platform == "linux":
+    from httpcore.sync.job_selector import JobSelector
 
-__all__ = ["LoopThread", "background_loop", "loop_thread"]
+__all__ = ["LoopThread", "background_loop", "loop_thread", "ring"]
 
 _STOP_TIMEOUT = 5.0  # seconds for the loop to close what pools have left open, when the program ends
+
+
+def ring(bell: threading.Lock) -> None:
+    """Releases the lock for which a thread waits."""
+    try:
+        bell.release()
+    except RuntimeError:
+        pass  # it is released already, and the thread about to find that out
 
 
 class LoopThread:
@@ -31,14 +41,14 @@ class LoopThread:
 
     def __init__(self) -> None:
         self.loop: asyncio.AbstractEventLoop = asyncio.new_event_loop()
-        if type(self.loop) is asyncio.SelectorEventLoop and os.name == "posix":
+        self.submit, self.wake = self.loop.call_soon_threadsafe, ring
+        # One that a policy makes, such as uvloop's, is taken as it is.
+        if sys.platform == "linux" and hasattr(os, "eventfd") and type(self.loop) is asyncio.SelectorEventLoop:
             self.loop.close()
             selector = JobSelector()
             self.loop = asyncio.SelectorEventLoop(selector)
             selector.loop = self.loop
             self.submit, self.wake = selector.submit, selector.wake
-        else:  # a policy's, such as uvloop's; or that of Windows
-            self.submit, self.wake = self.loop.call_soon_threadsafe, ring
         self._thread = threading.Thread(target=self._run, name="httpcore", daemon=True)
         self._thread.start()
         self.ident = self._thread.ident
@@ -51,6 +61,13 @@ class LoopThread:
         """
         if threading.get_ident() == self.ident:
             raise RuntimeError("a blocking call from the thread of the loop, which cannot wait: from a hook, perhaps")
+
+    def submit_if_open(self, callback: Callable[..., object], *args: object) -> None:
+        """What `submit` does; nothing once the loop is closed, and with it all that it had."""
+        try:
+            self.submit(callback, *args)
+        except RuntimeError:
+            pass
 
     def stop(self) -> None:
         """Ends it, and what goes on on it. Waits for that, but no longer than is decent."""

@@ -54,7 +54,7 @@ class _BlockingPool(ConnectionPool):
             if not stream:
                 await response.read()
         except BaseException:
-            thread.submit(_abort, queue, collector)
+            thread.submit_if_open(_abort, queue, collector)
             queue.leave()
             raise
         return response

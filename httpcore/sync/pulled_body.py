@@ -69,7 +69,7 @@ class _Pull:
                 error = exc
         if self._closed:
             self.close()
-        self._thread.submit(_settle, future, part, error)
+        self._thread.submit_if_open(_settle, future, part, error)
 
     def close(self) -> None:
         """Closes the iterator, so that a generator's own `finally` runs now: nobody wants any more."""
@@ -83,7 +83,9 @@ class _Pull:
                 close()
         except Exception as exc:  # the answer is there, or an error that matters more
             message = "a request's body raised when it was closed"
-            self._thread.submit(self._thread.loop.call_exception_handler, {"message": message, "exception": exc})
+            self._thread.submit_if_open(
+                self._thread.loop.call_exception_handler, {"message": message, "exception": exc}
+            )
         finally:
             self._pulling.release()
 

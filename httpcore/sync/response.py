@@ -164,7 +164,7 @@ class SyncUpgradedStream:
 
     def write_eof(self) -> None:
         """Says that no more will be written, where the transport can say so: TCP can, TLS cannot."""
-        self._thread.submit(self._stream.write_eof)
+        self._thread.submit_if_open(self._stream.write_eof)
 
     def start_tls(
         self, ssl_context: ssl.SSLContext, *, server_hostname: str | None = None, timeout: float | None = None
@@ -182,7 +182,7 @@ class SyncUpgradedStream:
 
     def close(self) -> None:
         """Closes the connection once what was written is sent. Idempotent."""
-        self._thread.submit(self._stream.close)
+        self._thread.submit_if_open(self._stream.close)
 
     def __enter__(self) -> Self:
         return self
@@ -195,6 +195,11 @@ class SyncUpgradedStream:
     def _wait(
         self, coroutine: Coroutine[Any, Any, _T], timeout: float | None, timeout_error: type[TimeoutException]
     ) -> _T:
+        try:
+            self._thread.check()
+        except RuntimeError:
+            coroutine.close()
+            raise
         return wait_for(within(coroutine, timeout, timeout_error), self._thread)
 
 

@@ -153,7 +153,7 @@ class ServerConnector(ABC):
         def serve(stream: ServerStream) -> None:
             call = loop.create_task(self._run(stream, links[0]))
             self._calls.add(call)
-            call.add_done_callback(self._calls.discard)
+            call.add_done_callback(self._call_ended)
 
         def closed() -> None:
             self._transports.discard(transports[0])
@@ -259,6 +259,11 @@ class ServerConnector(ABC):
                 stream.abort()
                 raise
             await self._failed(stream, link, exc)
+
+    def _call_ended(self, call: asyncio.Task[None]) -> None:
+        self._calls.discard(call)
+        if not call.cancelled():
+            call.exception()  # which has ended the program; asyncio is not to complain that nobody looked at it
 
     async def _failed(self, stream: ServerStream, link: Link, error: BaseException) -> None:
         """The app has raised `error`."""

@@ -123,26 +123,28 @@ class HTTP2Server(asyncio.Protocol):
             head = _head(event.headers)
             stream = self._streams[event.stream_id] = _HTTP2Stream(head, event.stream_id, self)
             self._serve(stream)
-        elif isinstance(event, DataReceived):
-            size = event.flow_controlled_length
-            if (receiver := self._streams.get(event.stream_id)) is not None:
-                receiver.feed(event.data or b"", size)
-            elif size:
-                self.http.acknowledge_received_data(size, event.stream_id)
-        elif isinstance(event, TrailersReceived):
-            if (receiver := self._streams.get(event.stream_id)) is not None:
-                receiver.trailers = list(event.headers)
-        elif isinstance(event, StreamEnded):
-            if (receiver := self._streams.get(event.stream_id)) is not None:
-                receiver.feed_end()
-        elif isinstance(event, StreamReset):
-            if (lost := self._streams.pop(event.stream_id, None)) is not None:
-                lost.give_back()
-                lost.lose()
         elif isinstance(event, ConnectionTerminated):
             # h2 can send nothing more now, not even on open streams.
             self._lose_streams()
             self._transport.close()
+        elif isinstance(event, (DataReceived, TrailersReceived, StreamEnded, StreamReset)):
+            known = self._streams.get(event.stream_id)  # what comes on a stream that was reset, h2 credits itself
+            if known is not None:
+                self._stream_event_received(known, event)
+
+    def _stream_event_received(
+        self, stream: _HTTP2Stream, event: DataReceived | TrailersReceived | StreamEnded | StreamReset
+    ) -> None:
+        if isinstance(event, DataReceived):
+            stream.feed(event.data or b"", event.flow_controlled_length)
+        elif isinstance(event, TrailersReceived):
+            stream.trailers = list(event.headers)
+        elif isinstance(event, StreamEnded):
+            stream.feed_end()
+        else:
+            self.left(stream)
+            stream.give_back()
+            stream.lose()
 
 
 class _HTTP2Stream(ServerStream):
@@ -169,9 +171,8 @@ class _HTTP2Stream(ServerStream):
             self._http.acknowledge_received_data(credit, self.number)
 
     def _body_taken(self, credit: int) -> None:
-        if credit:
-            self._http.acknowledge_received_data(credit, self.number)
-            self._connection.flush()
+        self._http.acknowledge_received_data(credit, self.number)
+        self._connection.flush()
 
     def _write_interim(self, status: int, headers: Fields) -> None:
         self._http.send_headers(self.number, [(b":status", b"%d" % status), *headers])
@@ -214,9 +215,11 @@ class _HTTP2Stream(ServerStream):
 def _head(fields: Fields) -> RequestHead:
     """Returns a request's head as apps know it from HTTP/1.1: with `host`, and one `cookie` (RFC 9113 8.2.3)."""
     pseudo = {name: value for name, value in fields if name.startswith(b":")}
-    headers = [(bytes(name), bytes(value)) for name, value in fields if not name.startswith(b":") and name != b"cookie"]
-    if b":authority" in pseudo and not any(name == b"host" for name, _ in headers):
-        headers.insert(0, (b"host", pseudo[b":authority"]))
+    host = pseudo.get(b":authority", dict(fields).get(b"host", b""))
+    headers = [(b"host", host)]
+    for name, value in fields:
+        if not name.startswith(b":") and name not in (b"host", b"cookie"):
+            headers.append((bytes(name), bytes(value)))  # which may be of a class of hpack's
     if cookies := [value for name, value in fields if name == b"cookie"]:
         headers.append((b"cookie", b"; ".join(cookies)))
     return RequestHead(pseudo[b":method"], pseudo.get(b":path", pseudo.get(b":authority", b"")), "2", headers)

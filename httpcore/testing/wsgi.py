@@ -6,7 +6,7 @@ import asyncio
 import io
 import sys
 from collections.abc import Callable, Coroutine, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor, wait
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 from urllib.parse import unquote_to_bytes
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 _T = TypeVar("_T")
-_CHECK = 1.0  # seconds after which a thread looks whether the loop that it waits for still is
+_CHECK = 0.5  # seconds after which a thread looks whether the loop that it waits for still is
 _WITHOUT_HTTP = {"CONTENT_TYPE", "CONTENT_LENGTH"}
 
 
@@ -79,6 +79,7 @@ class WSGIConnector(ServerConnector):
         self._threads = threads
         self._error_stream = errors
         self._executor: ThreadPoolExecutor | None = None
+        self._stuck = False  # whether a thread may still run that nobody waits for any more
 
     async def aclose(self) -> None:
         try:
@@ -86,14 +87,19 @@ class WSGIConnector(ServerConnector):
         finally:
             executor, self._executor = self._executor, None
             if executor is not None:
-                executor.shutdown(wait=False, cancel_futures=True)
+                executor.shutdown(wait=not self._stuck, cancel_futures=True)
+                self._stuck = False
 
     async def _call(self, stream: ServerStream, link: Link) -> None:
         if self._executor is None:
             self._executor = ThreadPoolExecutor(self._threads, thread_name_prefix="wsgi")
         loop = asyncio.get_running_loop()
         call = _Call(stream, loop)
-        await loop.run_in_executor(self._executor, call.run, self._app, self._environ(stream, link, call))
+        try:
+            await loop.run_in_executor(self._executor, call.run, self._app, self._environ(stream, link, call))
+        except asyncio.CancelledError:
+            self._stuck = True
+            raise
 
     def _environ(self, stream: ServerStream, link: Link, call: _Call) -> dict[str, Any]:
         head, origin = stream.head, link.origin
@@ -162,7 +168,7 @@ class _Call:
         """Calls the app, and sends what it returns."""
         content: Iterable[bytes] = app(environ, self._start_response)
         try:
-            single = isinstance(content, (list, tuple)) and len(content) == 1
+            single = isinstance(content, (list, tuple)) and len(content) == 1 and environ["REQUEST_METHOD"] != "HEAD"
             for part in content:
                 if single:
                     self._add_length(len(part))
@@ -230,16 +236,14 @@ class _Call:
         except RuntimeError as exc:
             coroutine.close()
             raise ClientGone("the event loop of the client has ended") from exc
-        while True:
-            try:
-                return future.result(_CHECK)
-            except TimeoutError:
-                if future.done():  # it is the coroutine's own
-                    raise
-                if self._loop.is_closed():
-                    raise ClientGone("the event loop of the client has ended") from None
-            except asyncio.CancelledError as exc:
-                raise ClientGone("the event loop of the client ends") from exc
+        while not wait([future], _CHECK).done:
+            if self._loop.is_closed():
+                coroutine.close()  # it was never begun
+                raise ClientGone("the event loop of the client has ended")
+        try:
+            return future.result()
+        except CancelledError as exc:
+            raise ClientGone("the event loop of the client ends") from exc
 
 
 class _Input(io.RawIOBase):

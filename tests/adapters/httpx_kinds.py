@@ -48,13 +48,17 @@ class Kind:
 
     @contextlib.asynccontextmanager
     async def client(self, *, client: dict[str, Any] | None = None, **pool: Any) -> AsyncIterator[Any]:
-        """A client on a pool with these options, closed at the end, when the pool's books have to balance."""
+        """A client on a pool with these options, closed at the end; then all of its connections have to end."""
         transport = self.transport_class(**pool)
         made = self.make(transport, **(client or {}))
         try:
             yield made
         finally:
             await self.call(made.close if self.blocking else made.aclose)
+        for _ in range(1000):  # upgraded ones, for whose end nobody waits
+            if transport._pool.num_connections == 0:
+                break
+            await asyncio.sleep(0.001)
         assert transport._pool.num_connections == 0
 
     async def call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

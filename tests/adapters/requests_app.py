@@ -133,14 +133,14 @@ class App:
 def coded(coding: str) -> bytes:
     """Returns `DECODED` in that coding."""
     if coding == "gzip":
-        return gzip.compress(DECODED)
+        return gzip.compress(DECODED, mtime=0)
     if coding == "deflate":
         return zlib.compress(DECODED)
     if coding == "br":
-        return brotli.compress(DECODED)
+        return bytes(brotli.compress(DECODED))
     from backports import zstd
 
-    return zstd.compress(DECODED)
+    return bytes(zstd.compress(DECODED))
 
 
 async def _answer(send: Send, status: int, body: bytes, *fields: tuple[str, str]) -> None:

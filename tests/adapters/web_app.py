@@ -1,4 +1,4 @@
-"""An ASGI app with what clients of the web's sort live by: redirects, cookies, credentials. Else tests/origin_app.py."""
+"""An ASGI app with what clients of the web's sort live by: redirects, cookies, credentials. Else origin_app."""
 
 from __future__ import annotations
 

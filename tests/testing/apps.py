@@ -23,13 +23,13 @@ async def answer(send: Send, body: bytes = b"", status: int = 200, headers: list
 
 async def read_body(receive: Receive) -> bytes:
     """Takes a whole request."""
-    body = b""
+    body = bytearray()
     while True:
         message = await receive()
         assert message["type"] == "http.request"
         body += message["body"]
         if not message["more_body"]:
-            return body
+            return bytes(body)
 
 
 class Disconnects:

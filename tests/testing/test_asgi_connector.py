@@ -73,9 +73,9 @@ async def test_path_of_a_request_that_a_proxy_would_forward_is_that_of_its_url(t
         scopes.append(scope)
         await answer(send)
 
-    async with ASGIConnector(app) as connector:
-        async with httpcore.ConnectionPool(connector=connector, proxy="http://proxy:3128") as http:
-            await http.request("GET", "http://example.org" + target)
+    connector = ASGIConnector(app, lifespan=False)
+    async with connector, httpcore.ConnectionPool(connector=connector, proxy="http://proxy:3128") as http:
+        await http.request("GET", "http://example.org" + target)
     assert [(scope["path"], scope["query_string"]) for scope in scopes] == [(path, query)]
     assert scopes[0]["server"] == ("proxy", 3128)
 
@@ -118,7 +118,24 @@ async def test_trailers_and_early_hints_go_through(http1: bool):
     assert [name for name, _ in response.trailers] == [b"content-sha256"]
 
 
-async def test_trailers_of_the_request_come_with_its_end():
+@both_versions
+@pytest.mark.parametrize("trailers", [[], [[(b"a", b"1")], [(b"b", b"2")]]], ids=["none", "in two messages"])
+async def test_trailers_come_in_as_many_messages_as_the_app_likes(http1: bool, trailers: list):
+    async def app(scope: Message, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "trailers": True})
+        await send({"type": "http.response.body", "body": b"content"})
+        for fields in trailers:
+            await send({"type": "http.response.trailers", "headers": fields, "more_trailers": True})
+        await send({"type": "http.response.trailers"})
+
+    async with running(app, http1) as http:
+        response = await http.request("GET", URL)
+    assert response.body == b"content"
+    assert list(response.trailers) == [field for fields in trailers for field in fields]
+
+
+@both_versions
+async def test_trailers_of_the_request_come_with_its_end(http1: bool):
     messages: list[Message] = []
 
     async def app(scope: Message, receive: Receive, send: Send) -> None:
@@ -129,9 +146,32 @@ async def test_trailers_of_the_request_come_with_its_end():
     async def body() -> AsyncIterator[bytes]:
         yield b"content"
 
-    async with running(app) as http:
+    async with running(app, http1) as http:
         await http.request("POST", URL, body=body, trailers=lambda: [("x-sum", "7")])
     assert messages[-1]["trailers"] == [(b"x-sum", b"7")]
+
+
+@both_versions
+async def test_end_of_the_request_is_told_once_whoever_asks(http1: bool):
+    messages: list[Message] = []
+
+    async def app(scope: Message, receive: Receive, send: Send) -> None:
+        asking = [asyncio.ensure_future(receive()) for _ in range(2)]
+        await turns()
+        asked.add()
+        messages.append(await asking[0])
+        await answer(send)
+        messages.append(await asking[1])
+
+    async def body() -> AsyncIterator[bytes]:
+        await asked.reached(1)
+        return
+        yield b""
+
+    asked = Gate()
+    async with running(app, http1) as http:
+        await http.request("POST", URL, body=body)
+    assert messages == [{"type": "http.request", "body": b"", "more_body": False}, {"type": "http.disconnect"}]
 
 
 # Streaming
@@ -158,11 +198,10 @@ async def test_request_and_response_go_piece_by_piece(http1: bool):
             await answered.reached(number + 1)
 
     pieces = []
-    async with running(app, http1) as http:
-        async with await http.request("POST", URL, body=body, stream=True) as response:
-            async for piece in response.stream():
-                pieces.append(piece)
-                answered.add()
+    async with running(app, http1) as http, await http.request("POST", URL, body=body, stream=True) as response:
+        async for piece in response.stream():
+            pieces.append(piece)
+            answered.add()
     assert pieces == [b"0", b"1", b"2"]
 
 
@@ -206,10 +245,9 @@ async def test_app_pauses_until_the_client_reads(http1: bool):
             sent += len(BLOCK)
             await send({"type": "http.response.body", "body": BLOCK, "more_body": sent < WHOLE})
 
-    async with running(app, http1) as http:
-        async with await http.request("GET", URL, stream=True) as response:
-            assert 0 < await settled(lambda: sent) < ON_THE_WAY
-            assert sum([len(piece) async for piece in response.stream()]) == WHOLE
+    async with running(app, http1) as http, await http.request("GET", URL, stream=True) as response:
+        assert 0 < await settled(lambda: sent) < ON_THE_WAY
+        assert sum([len(piece) async for piece in response.stream()]) == WHOLE
 
 
 @both_versions
@@ -225,7 +263,7 @@ async def test_app_that_waits_for_room_hears_that_the_client_left(http1: bool):
         except OSError as exc:
             errors.append(exc)
             gate.add()
-        with pytest.raises(OSError):
+        with pytest.raises(ConnectionResetError):
             await send({"type": "http.response.body", "body": BLOCK, "more_body": True})
         assert (await receive())["type"] in ("http.request", "http.disconnect")
         assert await receive() == {"type": "http.disconnect"}
@@ -479,7 +517,7 @@ async def test_limits_of_the_pool_hold():
         at_once -= 1
         await answer(send)
 
-    async with ASGIConnector(app) as connector:
+    async with ASGIConnector(app, lifespan=False) as connector:
         limits = httpcore.PoolLimits(hard_limit=3, soft_limit=3)
         async with httpcore.ConnectionPool(connector=connector, limits=limits) as http:
             await asyncio.gather(*(http.request("GET", URL) for _ in range(20)))
@@ -503,7 +541,9 @@ async def test_limits_of_the_pool_hold():
     ],
     ids=["content first", "two starts", "text", "text headers", "trailers unsaid", "websocket", "two ends"],
 )
-async def test_what_must_not_be_sent_is_raised_to_the_app_and_by_it(http1: bool, messages: list, error: type[Exception]):
+async def test_what_must_not_be_sent_is_raised_to_the_app_and_by_it(
+    http1: bool, messages: list, error: type[Exception]
+):
     async def app(scope: Message, receive: Receive, send: Send) -> None:
         for message in messages:
             await send(message)
@@ -526,7 +566,7 @@ async def test_content_that_is_not_as_long_as_it_says_is_raised_to_the_app(body:
 
 
 async def test_connector_works_on_one_loop_after_another_but_not_on_two():
-    connector = ASGIConnector(echo)
+    connector = ASGIConnector(echo, lifespan=False)
 
     async def use() -> bytes:
         async with httpcore.ConnectionPool(connector=connector) as http:
@@ -537,7 +577,7 @@ async def test_connector_works_on_one_loop_after_another_but_not_on_two():
 
     assert await asyncio.to_thread(use_elsewhere) == b"echo"
     assert await asyncio.to_thread(use_elsewhere) == b"echo"
-    async with ASGIConnector(echo, lifespan=False) as connector:
+    async with connector:
         with pytest.raises(httpcore.ConnectError, match="another event loop"):
             await asyncio.to_thread(use_elsewhere)
         assert await use() == b"echo"

@@ -35,7 +35,7 @@ class RawResponse(HTTPResponse):
         for name, value in response.raw_headers:
             field = name.decode("latin-1"), value.decode("latin-1")
             headers.add(*field)
-            message.add_header(*field)
+            message[field[0]] = field[1]
         self._received = response
         self._content = _Content(response)
         request = response.request
@@ -125,8 +125,6 @@ class _Content:
 
     def read1(self, amt: int | None = None) -> bytes:
         """Returns up to so many bytes as soon as there are some; b"" at the end."""
-        if amt == 0 or self.closed:
-            return b""
         if self._position == len(self._part):
             self._next()
         part, position = self._part, self._position
