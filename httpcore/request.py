@@ -53,7 +53,7 @@ Trailers: TypeAlias = HeaderTypes | Callable[[], HeaderTypes]
 
 
 class Request:
-    """A request.
+    """A request. With `content=` or `extensions=` it is that of httpcore 1.x: see `httpcore.compat`.
 
     Args:
         method: any token (RFC 9110 9.1); its case is kept.

@@ -63,7 +63,8 @@ class URL:
     """An `http` or `https` URL, parsed once and strictly. Immutable, hashable, comparable.
 
     Two URLs are equal when origin, target and user info are; fragments are dropped and do not count. Neither
-    `str()` nor `repr()` shows the user info.
+    `str()` nor `repr()` shows the user info. `URL(scheme=, host=, port=, target=)` is that of httpcore 1.x: see
+    `httpcore.compat`.
 
     Attributes:
         scheme: `"http"` or `"https"`.

@@ -19,7 +19,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import httpcore
-from scripts import demo_http2, demo_routes
+from scripts import demo_http2, demo_routes, demo_sync
 from scripts.show import MIB, ROOT, Failed, Show, peak_memory, pieces, rate, run_gateway, run_program
 
 # The parts.
@@ -287,6 +287,9 @@ PARTS: dict[str, Part] = {
     "An upgrade to raw bytes": upgrade,
     "The timeline of one request": tracing,
     "The gateway, both ways": gateway,
+    "An ASGI app in process": demo_sync.asgi_app,
+    "Blocking: one thread": demo_sync.one_thread,
+    "Blocking: 8 threads, one pool": demo_sync.eight_threads,
 }
 
 
@@ -317,6 +320,11 @@ def route_parts(url: str, proxies: demo_routes.Proxies, folder: str) -> dict[str
         "Routes: a unix socket": demo_routes.unix_socket,
         "Routes: what may not be connected to": through(demo_routes.egress, plain_url=url),
     }
+
+
+def client_parts(folder: str) -> dict[str, Part]:
+    """Returns those in which clients of other libraries talk to the HTTP/2 server."""
+    return {"httpx2, requests and httpx on the core": functools.partial(demo_sync.adapters, ca=f"{folder}/ca.pem")}
 
 
 async def run_part(number: int, title: str, part: Part, http: httpcore.ConnectionPool, url: str) -> bool:
@@ -359,7 +367,7 @@ async def main() -> int:
             async with run_program(scripts / "proxy.py", folder) as proxy:  # the other's certificate is there now
                 assert proxy.stdout is not None
                 proxies = demo_routes.Proxies.of(await proxy.stdout.readline())
-                parts_with_tls = http2_parts(plain_url) | route_parts(url, proxies, folder)
+                parts_with_tls = http2_parts(plain_url) | client_parts(folder) | route_parts(url, proxies, folder)
                 for number, (title, part) in enumerate((PARTS | parts_with_tls).items(), 1):
                     if chosen and number not in chosen:
                         continue

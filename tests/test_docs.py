@@ -17,7 +17,7 @@ import socket
 import ssl
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from types import FunctionType
 
@@ -28,6 +28,8 @@ import httpcore
 from httpcore.pool.connection_pool import ConnectionPool
 from httpcore.pool.routes import Route
 from httpcore.protocols.base import DEFAULT_TIMEOUT
+from httpcore.sync import SyncConnectionPool
+from httpcore.testing import ASGIConnector, WSGIConnector
 from scripts.upstream import Client, Upstream
 from tests.conftest import TLSFiles
 from tests.proxies.http2_proxy import http2_proxy
@@ -57,7 +59,10 @@ def snippets(document: str) -> dict[str, list[str]]:
 
 
 async def run(document: str, source: str, namespace: dict[str, object]) -> None:
-    """Runs a snippet: on this loop if it awaits, otherwise in a thread where it may start a loop of its own."""
+    """Runs a snippet: on this loop if it awaits, otherwise in a thread where it may block, or start a loop of its own.
+
+    The servers are on this loop, so what blocks could not be answered here.
+    """
     code = compile(source, ROOT / document, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
     function = FunctionType(code, namespace)
     if code.co_flags & inspect.CO_COROUTINE:
@@ -68,7 +73,10 @@ async def run(document: str, source: str, namespace: dict[str, object]) -> None:
 
 @pytest.fixture
 def in_folder(tmp_path: Path, tls: TLSFiles, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Puts the test into a folder with the files that the README names."""
+    """Puts the test into a folder with the files that the README names, and where no environment has a say."""
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "requests_ca_bundle", "curl_ca_bundle"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
     (tmp_path / "picture.png").write_bytes(b"not really a picture" * 10_000)
     (tmp_path / "ca.pem").write_bytes(tls.ca_path.read_bytes())
     certificate = tls.authority.issue_cert("client.example.org")
@@ -138,21 +146,25 @@ async def example_org(tls: TLSFiles, monkeypatch: pytest.MonkeyPatch) -> AsyncIt
 )
 async def test_snippets_run(document: str, part: str, tls: TLSFiles, monkeypatch: pytest.MonkeyPatch) -> None:
     namespace: dict[str, object] = {"asyncio": asyncio, "httpcore": httpcore, "__name__": "readme"}
-    pools: list[ConnectionPool] = []
-    made = ConnectionPool.__init__
+    pools: list[ConnectionPool | SyncConnectionPool] = []
 
-    def remember(self: ConnectionPool, *args: object, **kwargs: object) -> None:
-        made(self, *args, **kwargs)  # type: ignore[arg-type]  # what was given
-        pools.append(self)
+    def remembering(made: Callable[..., None]) -> Callable[..., None]:
+        def remember(self: ConnectionPool | SyncConnectionPool, *args: object, **kwargs: object) -> None:
+            made(self, *args, **kwargs)
+            if type(self) in (ConnectionPool, SyncConnectionPool):  # not what is inside of one that blocks
+                pools.append(self)
 
-    monkeypatch.setattr(ConnectionPool, "__init__", remember)  # the snippets are about something else than closing
+        return remember
+
+    for kind in (ConnectionPool, SyncConnectionPool):  # the snippets are about something else than closing
+        monkeypatch.setattr(kind, "__init__", remembering(kind.__init__))
     async with example_org(tls, monkeypatch) as proxies:
         try:
             for source in snippets(document)[part]:
                 await run(document, source, namespace)
         finally:
             for pool in pools:
-                await pool.close()
+                await (pool.close() if isinstance(pool, ConnectionPool) else asyncio.to_thread(pool.close))
         requested = "".join(source for source in snippets(document)[part] if "await http.request" in source)
         for url, proxy in proxies.items():
             assert bool(proxy.connections) is (url in requested), url
@@ -192,7 +204,13 @@ def table(document: str, name: str) -> dict[str, str]:
 
 
 def as_text(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value:g}" if isinstance(value, float) else str(value) or '""'
+
+
+def defaults_of(kind: type) -> dict[str, str]:
+    """Returns {name: default} of the arguments, as the tables have it."""
+    parameters = inspect.signature(kind).parameters.values()
+    return {each.name: "" if each.default is each.empty else as_text(each.default) for each in parameters}
 
 
 def test_readme_names_every_timeout_with_its_default() -> None:
@@ -221,9 +239,18 @@ def test_readme_names_every_setting_of_http2_with_its_default() -> None:
 
 @pytest.mark.parametrize("kind", [httpcore.NetworkConfig, httpcore.Proxy, httpcore.ProxyProtocol, httpcore.SSLConfig])
 def test_readme_names_every_setting_of_routes_with_its_default(kind: type) -> None:
-    parameters = inspect.signature(kind).parameters.values()
-    defaults = {each.name: "" if each.default is each.empty else as_text(each.default) for each in parameters}
-    assert table(README, f"`{kind.__name__}`") == defaults
+    assert table(README, f"`{kind.__name__}`") == defaults_of(kind)
+
+
+def test_readme_names_every_setting_of_apps_in_process_with_its_default() -> None:
+    asgi, wsgi = table(README, "`ASGIConnector`"), table(README, "`WSGIConnector`")
+    assert asgi == defaults_of(ASGIConnector)
+    assert {name: default for name, default in asgi.items() if name != "lifespan"} | wsgi == defaults_of(WSGIConnector)
+
+
+def test_readme_names_every_example() -> None:
+    examples = {f"examples/{path.name}" for path in (ROOT / "examples").glob("*.py")}
+    assert set(re.findall(r"\]\((examples/\w+\.py)\)", README.partition("## More")[2])) == examples
 
 
 def test_readme_names_every_argument_of_a_pool_and_of_a_request() -> None:

@@ -234,7 +234,14 @@ def _pairs(headers: HeaderTypes) -> list[tuple[bytes, bytes]]:
         return []
     pairs: Iterable[tuple[bytes | str, bytes | str]]
     pairs = headers.items() if isinstance(headers, Mapping) else headers
-    return [(encode(name, "a header's name"), encode(value, "a header's value")) for name, value in pairs]
+    return [
+        # Most are bytes, and there are many of them.
+        (
+            name if type(name) is bytes else encode(name, "a header's name"),
+            value if type(value) is bytes else encode(value, "a header's value"),
+        )
+        for name, value in pairs
+    ]
 
 
 def _stream(content: Content) -> Iterable[bytes] | AsyncIterable[bytes]:

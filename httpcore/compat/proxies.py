@@ -29,7 +29,22 @@ def _make_proxy(
     return proxy
 
 
-class AsyncHTTPProxy(AsyncConnectionPool):
+class _OnHTTPProxy:
+    """Two attributes that are nobody's but httpcore's, which pytest-httpx reads all the same."""
+
+    _proxy: Proxy
+
+    @property
+    def _proxy_url(self) -> URL:
+        proxy = self._proxy
+        return URL(scheme=proxy.scheme, host=proxy.host, port=proxy.port, target=b"/")
+
+    @property
+    def _proxy_headers(self) -> list[tuple[bytes, bytes]]:
+        return self._proxy.fields()
+
+
+class AsyncHTTPProxy(_OnHTTPProxy, AsyncConnectionPool):
     """An async pool on an HTTP proxy: it forwards requests for `http` URLs, and gives tunnels for all others.
 
     Args:
@@ -54,10 +69,11 @@ class AsyncHTTPProxy(AsyncConnectionPool):
         proxy_ssl_context: ssl.SSLContext | None = None,
         **options: Unpack[PoolKeywords],
     ) -> None:
-        super().__init__(ssl_context, _make_proxy(proxy_url, proxy_auth, proxy_headers, proxy_ssl_context), **options)
+        self._proxy = _make_proxy(proxy_url, proxy_auth, proxy_headers, proxy_ssl_context)
+        super().__init__(ssl_context, self._proxy, **options)
 
 
-class HTTPProxy(ConnectionPool):
+class HTTPProxy(_OnHTTPProxy, ConnectionPool):
     """A blocking pool on an HTTP proxy; otherwise the same as `AsyncHTTPProxy`."""
 
     def __init__(
@@ -69,7 +85,8 @@ class HTTPProxy(ConnectionPool):
         proxy_ssl_context: ssl.SSLContext | None = None,
         **options: Unpack[PoolKeywords],
     ) -> None:
-        super().__init__(ssl_context, _make_proxy(proxy_url, proxy_auth, proxy_headers, proxy_ssl_context), **options)
+        self._proxy = _make_proxy(proxy_url, proxy_auth, proxy_headers, proxy_ssl_context)
+        super().__init__(ssl_context, self._proxy, **options)
 
 
 class AsyncSOCKSProxy(AsyncConnectionPool):

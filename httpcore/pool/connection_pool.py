@@ -38,6 +38,8 @@ class ConnectionPool(Dispatcher):
     `close(force=True)` aborts those too, but for what has come already and only waits to be read. A pool that is
     dropped with connections open closes in the first way, with a `ResourceWarning`.
 
+    A keyword that only httpcore 1.x knows (`max_connections`, for one) makes its blocking pool: see `httpcore.compat`.
+
     Args:
         ssl: an `SSLConfig` or an `ssl.SSLContext`; `None` verifies against certifi's authorities.
         timeout: a `TimeoutConfig`, or seconds for each; `None` is 5 seconds each, and no total.

@@ -88,13 +88,10 @@ def _abort(queue: ThreadedQueue, collector: ThreadedCollector) -> None:
 
 
 def _made_like(
-    model: Callable[_P, ConnectionPool],
-) -> Callable[Concatenate[SyncConnectionPool, _P], None]:
-    @functools.wraps(ConnectionPool.__init__)
-    def make(self: SyncConnectionPool, /, *args: _P.args, **kwargs: _P.kwargs) -> None:
-        self._pool = _BlockingPool(*args, **kwargs)  # type: ignore[arg-type]  # it takes what the model takes
-
-    return make
+    model: Callable[Concatenate[ConnectionPool, _P], None],
+) -> Callable[[Callable[..., None]], Callable[Concatenate[SyncConnectionPool, _P], None]]:
+    """Gives an `__init__` the arguments, and the words, of another."""
+    return functools.wraps(model)
 
 
 def _blocking(
@@ -126,7 +123,10 @@ class SyncConnectionPool:
 
     _pool: _BlockingPool
 
-    __init__ = _made_like(ConnectionPool)
+    @_made_like(ConnectionPool.__init__)
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        self._pool = _BlockingPool(*args, **kwargs)  # type: ignore[arg-type]  # it takes what the model takes
+
     request = _blocking(ConnectionPool.request)
     send = _blocking(ConnectionPool.send)
 

@@ -146,7 +146,7 @@ async def test_network_of_a_pool_without_a_context() -> None:
 
 async def test_proxies_take_urls_of_any_kind() -> None:
     async with asgi_server(app) as origin, http_proxy() as http, socks_server() as socks:
-        urls = [http.url, http.url.encode(), httpcore.URL(http.url), f"{http.url}/"]
+        urls: list[Any] = [http.url, http.url.encode(), httpcore.URL(http.url), f"{http.url}/"]
         for url in urls:
             async with httpcore.AsyncHTTPProxy(url) as pool:
                 assert (await pool.request("GET", f"{origin.url}/hello")).content == b"Hello, world"
@@ -168,6 +168,15 @@ async def test_blocking_proxies() -> None:
 
         await asyncio.to_thread(use)
         assert (len(http.requests), len(socks.requests)) == (1, 1)
+
+
+def test_proxies_say_where_they_are() -> None:
+    # pytest-httpx asks.
+    url = compat.URL(scheme=b"https", host=b"localhost", port=1, target=b"")
+    for cls in (httpcore.AsyncHTTPProxy, httpcore.HTTPProxy):
+        pool = cls(url, ("user", "secret"), [("x-token", "1")])
+        assert pool._proxy_url == compat.URL.of("https://localhost:1/")
+        assert pool._proxy_headers == [(b"x-token", b"1"), (b"Proxy-Authorization", b"Basic dXNlcjpzZWNyZXQ=")]
 
 
 def test_socks5_and_socks5h_are_the_same() -> None:

@@ -67,7 +67,7 @@ class Unmodified(Kind):
 
 
 def _context(given: Any) -> ssl.SSLContext:
-    verify = given.verify if isinstance(given, httpcore.SSLConfig) else given
+    verify: Any = given.verify if isinstance(given, httpcore.SSLConfig) else given
     return verify if isinstance(verify, ssl.SSLContext) else ssl.create_default_context(cafile=verify)
 
 
