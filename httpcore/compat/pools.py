@@ -41,7 +41,7 @@ from httpcore.sync import SyncConnectionPool
 from httpcore.trace import TraceHook
 from httpcore.urls import Origin
 
-__all__ = ["AsyncConnectionPool", "ConnectionPool", "PoolKeywords"]
+__all__ = ["AsyncConnectionPool", "ConnectionPool", "PoolKeywords", "RequestKeywords"]
 
 _P = TypeVar("_P", bound=asyncio.Protocol)
 _SocketOption: TypeAlias = tuple[int, int, int | bytes | bytearray]
@@ -81,6 +81,14 @@ class PoolKeywords(TypedDict, total=False):
     uds: str | None
     socket_options: Iterable[_SocketOption] | None
     network_backend: None
+
+
+class RequestKeywords(TypedDict, total=False):
+    """The keywords of `request` and `stream`, which are those of `Request`."""
+
+    headers: HeaderTypes
+    content: Content
+    extensions: Mapping[str, object] | None
 
 
 class _Connector(TCPConnector):
@@ -257,33 +265,18 @@ class AsyncConnectionPool(AsyncAdapter):
             except (ConnectError, ConnectTimeout) as exc:
                 await asyncio.sleep(backoff.after(exc))
 
-    async def request(
-        self,
-        method: bytes | str,
-        url: URLTypes,
-        *,
-        headers: HeaderTypes = None,
-        content: Content = None,
-        extensions: Mapping[str, object] | None = None,
-    ) -> Response:
+    async def request(self, method: bytes | str, url: URLTypes, **parts: Unpack[RequestKeywords]) -> Response:
         """Sends a request, and returns the response with its content read. See `handle_async_request`."""
-        async with self.stream(method, url, headers=headers, content=content, extensions=extensions) as response:
+        async with self.stream(method, url, **parts) as response:
             await response.aread()
         return response
 
     @contextlib.asynccontextmanager
     async def stream(
-        self,
-        method: bytes | str,
-        url: URLTypes,
-        *,
-        headers: HeaderTypes = None,
-        content: Content = None,
-        extensions: Mapping[str, object] | None = None,
+        self, method: bytes | str, url: URLTypes, **parts: Unpack[RequestKeywords]
     ) -> AsyncIterator[Response]:
         """Sends a request, and gives the response, which ends with the context. See `handle_async_request`."""
-        request = Request(method, url, headers=headers, content=content, extensions=extensions)
-        response = await self.handle_async_request(request)
+        response = await self.handle_async_request(Request(method, url, **parts))
         try:
             yield response
         finally:
@@ -337,33 +330,16 @@ class ConnectionPool(SyncAdapter):
             except (ConnectError, ConnectTimeout) as exc:
                 time.sleep(backoff.after(exc))
 
-    def request(
-        self,
-        method: bytes | str,
-        url: URLTypes,
-        *,
-        headers: HeaderTypes = None,
-        content: Content = None,
-        extensions: Mapping[str, object] | None = None,
-    ) -> Response:
+    def request(self, method: bytes | str, url: URLTypes, **parts: Unpack[RequestKeywords]) -> Response:
         """Sends a request, and returns the response with its content read. See `handle_request`."""
-        with self.stream(method, url, headers=headers, content=content, extensions=extensions) as response:
+        with self.stream(method, url, **parts) as response:
             response.read()
         return response
 
     @contextlib.contextmanager
-    def stream(
-        self,
-        method: bytes | str,
-        url: URLTypes,
-        *,
-        headers: HeaderTypes = None,
-        content: Content = None,
-        extensions: Mapping[str, object] | None = None,
-    ) -> Iterator[Response]:
+    def stream(self, method: bytes | str, url: URLTypes, **parts: Unpack[RequestKeywords]) -> Iterator[Response]:
         """Sends a request, and gives the response, which ends with the context. See `handle_request`."""
-        request = Request(method, url, headers=headers, content=content, extensions=extensions)
-        response = self.handle_request(request)
+        response = self.handle_request(Request(method, url, **parts))
         try:
             yield response
         finally:

@@ -12,11 +12,12 @@ import httpx
 import pytest
 
 import httpcore
+from tests.adapters.test_httpx_errors import _check_interrupted
 from tests.asgi_server import asgi_server
 from tests.asgi_server_h2 import asgi_server_h2
 from tests.compat.unmodified import Unmodified, unmodified
 from tests.conftest import TLSFiles
-from tests.origin_app import app
+from tests.origin_app import Message, Receive, Send, app
 from tests.proxies.http_proxy import http_proxy
 from tests.proxies.socks_server import socks_server
 from tests.servers import serving
@@ -299,25 +300,17 @@ async def test_bytes_are_sent_again_where_an_idle_connection_had_died(kind: Unmo
 
 async def test_cancelled_request_ends_its_exchange(kind: Unmodified) -> None:
     if kind.blocking:
-
-        def parts() -> Any:
-            yield b"part"
-            raise KeyboardInterrupt
-
-        async with asgi_server(app) as origin, kind.client() as client:
-
-            def post() -> None:
-                with pytest.raises(KeyboardInterrupt):
-                    client.post(f"{origin.url}/upload", content=parts())
-
-            await asyncio.to_thread(post)
-            assert (await kind.call(client.get, f"{origin.url}/hello")).text == "Hello, world"
-            origin.errors.clear()
+        await _check_interrupted(kind)
         return
-    async with asgi_server(app) as origin, kind.client() as client:
+    arrived = asyncio.Event()
+
+    async def noting(scope: Message, receive: Receive, send: Send) -> None:
+        arrived.set()
+        await app(scope, receive, send)
+
+    async with asgi_server(noting) as origin, kind.client() as client:
         task = asyncio.create_task(client.get(f"{origin.url}/hang"))
-        while not origin.connections:  # noqa: ASYNC110  # nothing tells of it
-            await asyncio.sleep(0)
+        await arrived.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

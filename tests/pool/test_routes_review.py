@@ -277,7 +277,7 @@ async def test_proxy_that_repeats_what_it_was_sent_is_not_quoted(repeats: bytes)
     async with http_proxy(answer=lambda request: answer) as proxy:
         way = Proxy(proxy.url, {"x-token": "token-1"}, auth=("user", "hunter2"))
         async with ConnectionPool(proxy=way) as pool:
-            with pytest.raises(ProxyError, match="407 .not shown.*asks for credentials: .not shown") as raised:
+            with pytest.raises(ProxyError, match=r"407 .not shown.*asks for credentials: .not shown") as raised:
                 await pool.request("GET", "https://example.org/")
     assert repeats.decode() not in str(raised.value)
     assert raised.value.headers[0] == (b"proxy-authenticate", b"x " + repeats)  # which its user asks for
