@@ -10,20 +10,16 @@ import dataclasses
 import re
 from collections.abc import Callable, Mapping
 from types import ModuleType
-from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeAlias, TypedDict, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from httpcore import exceptions
 from httpcore.adapters._network_stream import ConnectionFacts
-from httpcore.config import HTTP2Config, PoolLimits, SSLConfig, SSLTypes, TimeoutConfig, TimeoutTypes
+from httpcore.config import SSLConfig, TimeoutConfig
 from httpcore.exceptions import HTTPCoreError, InvalidURL, Phase, TotalTimeout
-from httpcore.network import NetworkConfig
-from httpcore.pool import ConnectionPool, Connector
-from httpcore.proxies import ProxyChooser, ProxyOverride
-from httpcore.proxy_protocol import ProxyProtocol
+from httpcore.pool import ConnectionPool
 from httpcore.request import BodyTypes, Request
 from httpcore.response import Response
 from httpcore.sync import SyncConnectionPool, SyncResponse
-from httpcore.trace import TraceHook
 from httpcore.urls import URL, parse_url
 
 __all__ = [
@@ -31,31 +27,12 @@ __all__ = [
     "Call",
     "ClientCall",
     "ClientRequest",
-    "PoolOptions",
     "Wrap",
     "assemble_url",
     "extensions_of",
     "facts_of",
     "translated",
 ]
-
-
-class PoolOptions(TypedDict, total=False):
-    """The arguments of `ConnectionPool`."""
-
-    ssl: SSLTypes
-    timeout: TimeoutTypes
-    limits: PoolLimits | None
-    http1: bool
-    http2: bool | HTTP2Config
-    trace: TraceHook | None
-    max_body_size: int | None
-    high_water: int
-    low_water: int
-    proxy: ProxyOverride | ProxyChooser | None
-    network: NetworkConfig | None
-    proxy_protocol: ProxyProtocol | None
-    connector: Connector | None
 
 
 class _URL(Protocol):

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Coroutine
 from typing import Any, NamedTuple, Self, Unpack
 
-from httpcore.adapters._httpx import Adapter, Call, ClientCall, ClientRequest, PoolOptions, extensions_of, facts_of
+from httpcore.adapters._httpx import Adapter, Call, ClientCall, ClientRequest, extensions_of, facts_of
 from httpcore.adapters._network_stream import AsyncNetworkStream
+from httpcore.adapters._options import PoolOptions
 from httpcore.adapters._trace import AsyncTrace
 from httpcore.exceptions import HTTPCoreError
 from httpcore.pool import ConnectionPool

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple, Unpack
 
-from httpcore.adapters._httpx import Adapter, Call, ClientCall, ClientRequest, PoolOptions, extensions_of, facts_of
+from httpcore.adapters._httpx import Adapter, Call, ClientCall, ClientRequest, extensions_of, facts_of
 from httpcore.adapters._network_stream import NetworkStream
+from httpcore.adapters._options import PoolOptions
 from httpcore.adapters._trace import Trace
 from httpcore.exceptions import HTTPCoreError
 from httpcore.sync import SyncConnectionPool, SyncResponse

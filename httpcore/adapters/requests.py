@@ -18,7 +18,7 @@ import os
 import ssl
 import threading
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, TypeAlias, Unpack, cast
+from typing import TypeAlias, Unpack, cast
 
 import requests.adapters
 from requests import exceptions
@@ -29,6 +29,7 @@ from requests.utils import get_encoding_from_headers, prepend_scheme_if_needed, 
 from urllib3.exceptions import LocationParseError
 from urllib3.util import SKIP_HEADER, Timeout, parse_url
 
+from httpcore.adapters._options import PoolOptions
 from httpcore.adapters._requests_response import RawResponse, is_tls_error
 from httpcore.config import PoolLimits, SSLConfig, TimeoutConfig
 from httpcore.exceptions import (
@@ -49,9 +50,6 @@ from httpcore.proxies import Proxy
 from httpcore.request import BodyTypes, Request
 from httpcore.sync import SyncConnectionPool, SyncResponse
 
-if TYPE_CHECKING:
-    from httpcore.adapters._httpx import PoolOptions
-
 __all__ = ["HTTPAdapter", "RawResponse", "RequestWriteTimeout"]
 
 _Path: TypeAlias = str | os.PathLike[str]
@@ -69,8 +67,9 @@ class HTTPAdapter(requests.adapters.BaseAdapter):
     """Sends a session's requests over a `SyncConnectionPool`.
 
     May be mounted for several prefixes and used from any number of threads. As with requests' own adapter, there may
-    be as many connections as there are requests at once, unless `limits` says otherwise; nothing is timed out, unless
-    a request's `timeout` says so; and a session that was closed can be used again, if the pool is the adapter's own.
+    be as many connections as there are requests at once, and some more that were begun for requests that got another
+    sooner, unless `limits` says otherwise; nothing is timed out, unless a request's `timeout` says so; and a session
+    that was closed can be used again, if the pool is the adapter's own.
 
     A request's `verify`, `cert` and proxies count for that request. Where they say nothing (`verify=True`, no `cert`,
     no proxy) the pool's own `ssl` and `proxy` do. Proxies may be `http`, `https`, `socks5`, `socks5h`, `socks4` and

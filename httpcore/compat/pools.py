@@ -11,9 +11,10 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import NamedTuple, Self, TypeAlias, TypedDict, TypeVar, Unpack
 
-from httpcore.adapters._httpx import PoolOptions, Wrap, assemble_url
+from httpcore.adapters._httpx import Wrap, assemble_url
 from httpcore.adapters._httpx_async import AsyncAdapter, AsyncAnswer, AsyncContent
 from httpcore.adapters._httpx_sync import SyncAdapter, SyncAnswer, SyncContent
+from httpcore.adapters._options import PoolOptions
 from httpcore.compat.models import ByteStream, Content, HeaderTypes, Request, Response, URLTypes
 from httpcore.config import PoolLimits, TimeoutConfig
 from httpcore.exceptions import (

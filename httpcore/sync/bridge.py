@@ -49,12 +49,9 @@ def wait_for(coroutine: Coroutine[object, None, _T], thread: LoopThread) -> _T:
         coroutine.close()
         raise
     try:
-        while True:
-            try:
-                return future.result(None if _PATIENCE < 0 else _PATIENCE)
-            except concurrent.futures.TimeoutError:
-                if future.done():  # it is the coroutine's own
-                    raise
+        while _PATIENCE > 0 and not concurrent.futures.wait((future,), _PATIENCE).done:
+            pass
+        return future.result()
     except BaseException:
         future.cancel()
         raise

@@ -30,6 +30,7 @@ class LoopThread:
 
     Attributes:
         loop: the loop.
+        forked: whether this is the copy in a forked process, where nothing runs.
         submit: `submit(callback, *args)` has the loop call it, soon, in the context of who asks, as
             `call_soon_threadsafe` does, at a fraction of the cost. Raises `RuntimeError` once the loop is closed.
         wake: `wake(bell)` releases a lock for which another thread waits. To be called on the loop's thread, which may
@@ -51,14 +52,18 @@ class LoopThread:
             self.submit, self.wake = selector.submit, selector.wake
         self._thread = threading.Thread(target=self._run, name="httpcore", daemon=True)
         self._thread.start()
+        self.forked = False
         self.ident = self._thread.ident
 
     def check(self) -> None:
         """To be called ahead of what blocks.
 
         Raises:
-            RuntimeError: this is the loop's thread, which would wait for itself for ever.
+            RuntimeError: this is the loop's thread, which would wait for itself for ever; or a forked process, which
+                does not have the loop's thread.
         """
+        if self.forked:
+            raise RuntimeError("the response or the stream belongs to the process that this one was forked from")
         if threading.get_ident() == self.ident:
             raise RuntimeError("a blocking call from the thread of the loop, which cannot wait: from a hook, perhaps")
 
@@ -118,6 +123,7 @@ class _Kept:
         """In a forked child: the thread is not there, and the loop's selector is the parent's."""
         self._lock = threading.Lock()  # another thread may have held it
         if self.running is not None:
+            self.running.forked = True
             self._forked.append(self.running)
             self.running = None
 

@@ -65,6 +65,9 @@ class _Pull:
                 if self._parts is None:
                     self._parts = self._open()
                 part = next(self._parts, None)
+            except (StopIteration, StopAsyncIteration) as exc:  # of the opening, or strayed: no end of the body
+                error = RuntimeError(f"a request's body raised {type(exc).__name__}")
+                error.__cause__ = exc
             except Exception as exc:
                 error = exc
         if self._closed:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Coroutine, Iterator
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from httpcore.exceptions import ConnectTimeout, ReadTimeout, TimeoutException, WriteTimeout
+from httpcore.exceptions import ConnectTimeout, ReadTimeout, StreamConsumed, TimeoutException, WriteTimeout
 from httpcore.handlers import Exchange
 from httpcore.headers import Headers
 from httpcore.request import Request
@@ -106,9 +106,11 @@ class SyncResponse:
             raise RuntimeError("another thread is reading this response already")
         try:
             return run(coroutine)
-        except Exception:
+        except (StopAsyncIteration, StreamConsumed):
             raise
-        except BaseException:  # Ctrl-C
+        except BaseException:
+            # Also one that a signal's handler raised, at any point: the piece at hand may be lost, which must not pass
+            # for the content's end when it is read on.
             self.close()
             raise
         finally:

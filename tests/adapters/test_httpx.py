@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import httpcore
-from httpcore.adapters._httpx import PoolOptions
+from httpcore.adapters._options import PoolOptions
 from tests.adapters.httpx_kinds import KINDS, Kind, kinds
 from tests.adapters.web_app import web_app
 from tests.asgi_server import asgi_server

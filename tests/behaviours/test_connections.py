@@ -10,6 +10,7 @@ import pytest
 
 import httpcore
 from httpcore.trace import BodySent
+from tests.behaviours.blocking import async_only
 from tests.behaviours.ways import Server
 from tests.content import sha256
 
@@ -72,6 +73,7 @@ async def test_response_that_is_closed_unread_does_not_disturb_the_next(http: ht
     assert (_connection_of(after) == _connection_of(response)) == server.multiplexed
 
 
+@async_only("a blocking call cannot be cancelled; tests/sync/test_sync_interrupts.py has what Ctrl-C does")
 async def test_cancelled_request_does_not_disturb_the_next(http: httpcore.ConnectionPool, server: Server):
     sent = asyncio.Event()
 
@@ -87,6 +89,7 @@ async def test_cancelled_request_does_not_disturb_the_next(http: httpcore.Connec
     assert (await http.request("GET", server.url + "/hello")).body == b"Hello, world"
 
 
+@async_only("a blocking call cannot be cancelled; tests/sync/test_sync_interrupts.py has what Ctrl-C does")
 async def test_cancelled_read_does_not_disturb_the_next(http: httpcore.ConnectionPool, server: Server):
     async with await http.request("GET", server.url + "/stall", stream=True) as response:
         parts = response.stream()

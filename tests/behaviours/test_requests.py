@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import httpcore
+from tests.behaviours.blocking import async_only
 from tests.behaviours.ways import Server, duplex, extended, trailed
 from tests.content import blocks, sha256
 from tests.origin_app import TEXT
@@ -173,6 +174,7 @@ class _Recorder(httpcore.ResponseHandler):
         self.done.set_exception(exc)
 
 
+@async_only("interim responses are heard of by dispatch, whose callbacks are the loop's")
 @extended
 async def test_interim_responses_come_before_the_final_one(http: httpcore.ConnectionPool, server: Server):
     handler = _Recorder()

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 import httpcore
+from tests.behaviours.blocking import async_only
 from tests.behaviours.ways import Server, cutting, duplex
 from tests.content import blocks, sha256
 from tests.origin_app import TEXT
@@ -35,6 +36,7 @@ async def test_upload(http: httpcore.ConnectionPool, server: Server, headers: di
     assert (report["size"], report["sha256"]) == (_SIZE, sha256(_SIZE))
 
 
+@async_only("a body and who reads are of one thread: neither may wait for the other")
 async def test_response_is_delivered_while_the_request_is_sent(http: httpcore.ConnectionPool, server: Server):
     pieces = [b"first", b"second", b"third"]
     received: list[bytes] = []
@@ -100,6 +102,7 @@ class _Echoed(httpcore.ResponseHandler):
         self.done.set_exception(exc)
 
 
+@async_only("the callbacks of dispatch are the loop's")
 async def test_callbacks_push_and_receive(http: httpcore.ConnectionPool, server: Server):
     handler = _Echoed(3_000_000)
     http.dispatch(httpcore.Request("POST", server.url + "/echo", body=httpcore.PUSHED), handler)

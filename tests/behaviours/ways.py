@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
 
 import pytest
 
 import httpcore
 from tests.asgi_server import asgi_server
 from tests.asgi_server_h2 import asgi_server_h2
+from tests.behaviours.blocking import BlockingPool, in_thread, left_on_the_background_loop
 from tests.conftest import TLSFiles
 from tests.origin_app import app
 from tests.proxies.http_proxy import http_proxy
@@ -32,16 +33,21 @@ class Server:
         pool_arguments: what a pool needs to take this way.
         http_version: what its responses say.
         multiplexed: whether one connection carries many exchanges at once.
+        blocking: whether the pools are `SyncConnectionPool`s, with the async one's words.
     """
 
     url: str
     pool_arguments: dict[str, Any] = field(default_factory=dict)
     http_version: bytes = b"HTTP/1.1"
     multiplexed: bool = False
+    blocking: bool = False
 
     def pool(self, **arguments: Any) -> httpcore.ConnectionPool:
         """Returns a new pool that takes this way."""
-        return httpcore.ConnectionPool(**{**self.pool_arguments, **arguments})
+        arguments = {**self.pool_arguments, **arguments}
+        if self.blocking:
+            return cast(httpcore.ConnectionPool, BlockingPool(**arguments))
+        return httpcore.ConnectionPool(**arguments)
 
 
 @asynccontextmanager
@@ -145,7 +151,22 @@ async def _socks5(tls: TLSFiles, fixture: Fixture) -> AsyncIterator[Server]:
         yield Server(origin.url, {"proxy": fixture("danted").url})
 
 
-WAYS: dict[str, Callable[[TLSFiles, Fixture], AbstractAsyncContextManager[Server]]] = {
+Way = Callable[[TLSFiles, Fixture], AbstractAsyncContextManager[Server]]
+
+
+def _blocking(way: Way) -> Way:
+    """Returns the same way, for blocking pools."""
+
+    @asynccontextmanager
+    async def opened(tls: TLSFiles, fixture: Fixture) -> AsyncIterator[Server]:
+        async with way(tls, fixture) as server:
+            yield replace(server, blocking=True)
+            assert await in_thread(left_on_the_background_loop) == []
+
+    return opened
+
+
+WAYS: dict[str, Way] = {
     "h1": _h1,
     "h1+tls": _h1_tls,
     "uvicorn": _uvicorn,
@@ -163,8 +184,13 @@ WAYS: dict[str, Callable[[TLSFiles, Fixture], AbstractAsyncContextManager[Server
     "h2proxy+h2": _h2proxy_h2,
     "socks5": _socks5,
 }
+BLOCKING: dict[str, Way] = {  # which have a loop of their own: what the test's is makes no difference to them
+    f"sync-{name}": _blocking(WAYS[name]) for name in ("h1", "h1+tls", "h2+tls", "h2c", "connect+tls")
+}
+WAYS |= BLOCKING
 # Where an origin of ours is at the other end, and nobody in between who looks at what is said.
 _OURS = ["h1", "h1+tls", "h2+tls", "h2c", "uds", "connect+tls", "connect+h2", "h2proxy+h1", "h2proxy+h2", "socks5"]
+_OURS += BLOCKING
 
 # uvicorn sends neither interim responses of an app's nor trailers; squid drops trailers.
 extended = pytest.mark.parametrize("server", [*_OURS, "squid"], indirect=True)

@@ -13,10 +13,10 @@ from typing import TypeVar
 import pytest
 
 import httpcore
-from httpcore.sync import loop_thread as loops
 from tests.asgi_server import asgi_server
+from tests.behaviours.blocking import left_on_the_background_loop
 from tests.behaviours.ways import WAYS, Server
-from tests.conftest import TLSFiles, _left_behind
+from tests.conftest import TLSFiles
 from tests.origin_app import app
 
 _T = TypeVar("_T")
@@ -96,17 +96,4 @@ def http(server: Server) -> Iterator[httpcore.SyncConnectionPool]:
 def nothing_left_on_the_background_loop() -> Iterator[None]:
     yield
     gc.collect()  # warnings about what was dropped unclosed belong to the test that dropped it
-    running = loops._kept.running
-    if running is None:
-        return
-
-    async def look() -> list[str]:
-        found: list[str] = []
-        for _ in range(300):
-            found = _left_behind(running.loop)
-            if not found:
-                break
-            await asyncio.sleep(0.01)
-        return found
-
-    assert asyncio.run_coroutine_threadsafe(look(), running.loop).result() == []
+    assert left_on_the_background_loop() == []

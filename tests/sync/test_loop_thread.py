@@ -181,6 +181,28 @@ def test_child_that_uses_nothing_leaves_the_parents_connections_alone(origin_app
     assert _run(program, origin_app_url) == "3000000 1\n"
 
 
+def test_child_is_refused_what_the_parent_has_begun(origin_app_url: str):
+    program = (
+        _FORKING
+        + """
+    with pool.request("GET", url + "/bytes/3000000", stream=True) as response:
+        pid = os.fork()
+        if pid == 0:
+            try:
+                response.read()
+            except RuntimeError as exc:
+                assert "forked" in str(exc)
+                response.close()
+                os._exit(ask() != 200)
+            os._exit(1)
+        assert os.waitpid(pid, 0)[1] == 0
+        print(len(response.read()), pool.num_connections)
+    pool.close()
+    """
+    )
+    assert _run(program, origin_app_url) == "3000000 1\n"
+
+
 def test_child_of_a_fork_while_other_threads_ask(origin_app_url: str):
     program = (
         _FORKING

@@ -5,11 +5,16 @@ The signal is sent by the server, once the request is there, or by what runs in 
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import linecache
 import signal
+import sys
 import threading
 import warnings
 from collections.abc import Iterator
+from types import FrameType
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -17,6 +22,9 @@ import httpcore
 from tests.asgi_server import asgi_server
 from tests.origin_app import Message, Receive, Send, app
 from tests.sync.conftest import Background
+
+if TYPE_CHECKING:
+    from _typeshed import TraceFunction
 
 Pool = httpcore.SyncConnectionPool
 
@@ -164,8 +172,9 @@ def _interrupt_once_waiting(http: Pool) -> None:
     _interrupt()
 
 
+@pytest.mark.parametrize("error", [KeyboardInterrupt, TimeoutError])  # the latter is what an alarm's handler may raise
 @pytest.mark.parametrize("stream", [False, True])
-def test_at_any_moment(origin_app_url: str, stream: bool):
+def test_at_any_moment(origin_app_url: str, stream: bool, error: type[BaseException]):
     """Interrupts fall where they may, in the calls' own code, too: whichever is hit, no later call is harmed."""
     armed, hits = False, 0
     done = threading.Event()
@@ -174,7 +183,7 @@ def test_at_any_moment(origin_app_url: str, stream: bool):
         nonlocal armed
         if armed:
             armed = False
-            raise KeyboardInterrupt
+            raise error
 
     def annoy() -> None:
         while not done.wait(0.002):
@@ -195,7 +204,7 @@ def test_at_any_moment(origin_app_url: str, stream: bool):
                 armed = True
                 call()
                 armed = False
-            except KeyboardInterrupt:
+            except error:
                 hits += 1
         done.set()
         thread.join()
@@ -205,3 +214,50 @@ def test_at_any_moment(origin_app_url: str, stream: bool):
             call()
         assert http.num_active_connections == 0
         assert http.num_waiting_requests == 0
+
+
+@contextlib.contextmanager
+def _raising_at(line: int) -> Iterator[None]:
+    """Raises what an alarm's handler may raise at this line, of those of the package that this thread runs."""
+
+    def trace(frame: FrameType, event: str, argument: object) -> TraceFunction | None:
+        nonlocal line
+        if not frame.f_globals.get("__name__", "").startswith("httpcore.") or frame.f_code.co_name == "__del__":
+            return None
+        # No signal is looked at between the end of a `with` and its `__exit__`, though the line is gone to once more.
+        if event == "line" and linecache.getline(frame.f_code.co_filename, frame.f_lineno).lstrip()[:5] != "with ":
+            line -= 1
+            if line == 0:
+                raise TimeoutError
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        yield
+    finally:
+        sys.settrace(before)
+
+
+@pytest.mark.parametrize("how", ["read", "stream"])
+def test_content_that_was_interrupted_at_any_line_is_never_read_on_with_a_gap(url: str, how: str):
+    def read(response: httpcore.SyncResponse) -> int:
+        return len(response.read() if how == "read" else b"".join(response.stream()))
+
+    hits = 0
+    with warnings.catch_warnings(), Pool(high_water=1, low_water=0) as http:
+        warnings.simplefilter("ignore", RuntimeWarning)  # of a coroutine that was hit before its first step
+        for line in range(1, 200):  # about; it depends on how the content comes
+            with http.request("GET", url + "/bytes/200000", stream=True) as response:
+                try:
+                    with _raising_at(line):
+                        assert read(response) == 200_000
+                except TimeoutError:
+                    hits += 1
+                    try:
+                        assert read(response) == 200_000
+                    except (httpcore.HTTPCoreError, RuntimeError):
+                        pass  # it is closed, or used up, or taken to be read still: there is no more of it
+        assert hits > 20
+        assert http.request("GET", url + "/hello").status_code == 200
+        assert http.num_active_connections == 0

@@ -208,6 +208,23 @@ def test_replay_calls_the_callable_anew(servers: Background):
     assert len(closed) == 2
 
 
+def _raises_stop_iteration() -> Iterator[bytes]:
+    return next(iter(()))
+
+
+def _raises_stop_async_iteration() -> Iterator[bytes]:
+    yield b"x"
+    raise StopAsyncIteration
+
+
+@pytest.mark.parametrize("body", [_raises_stop_iteration, _raises_stop_async_iteration])
+def test_stray_end_of_an_iteration_is_an_error_of_the_body(url: str, body: Callable[[], Iterator[bytes]]):
+    with Pool() as http:
+        with pytest.raises(RuntimeError, match="a request's body raised Stop"):
+            http.request("POST", url + "/upload", body=body)
+        assert http.request("GET", url + "/hello").status_code == 200
+
+
 def test_body_that_raises_when_it_is_closed_does_not_cost_the_answer(url: str, caplog: pytest.LogCaptureFixture):
     def body() -> Iterator[bytes]:
         try:

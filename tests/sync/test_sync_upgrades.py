@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 import httpcore
+from httpcore.sync.loop_thread import background_loop
 from tests.conftest import TLSFiles
 from tests.servers import serving
 from tests.sync.conftest import Background
@@ -112,18 +113,26 @@ def test_read_timeout_leaves_the_stream_usable(echo: str):
         assert stream.read(timeout=10) == b"ping"
 
 
-def test_ctrl_c_in_read_leaves_the_stream_usable(echo: str):
-    def interrupt() -> None:
-        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)  # type: ignore[arg-type]  # it runs
+@pytest.mark.parametrize("error", [KeyboardInterrupt, TimeoutError])  # the latter is what an alarm's handler may raise
+def test_signal_in_read_leaves_the_stream_usable(echo: str, error: type[BaseException]):
+    def on_signal(number: int, frame: object) -> None:
+        raise error
 
+    def interrupt() -> None:
+        while not asyncio.all_tasks(background_loop()):  # of which the one that reads is the only one
+            pass
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGUSR1)  # type: ignore[arg-type]  # it runs
+
+    before = signal.signal(signal.SIGUSR1, on_signal)
     with Pool() as http, _upgraded(http, echo) as stream:
         thread = threading.Thread(target=interrupt)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(error):
             thread.start()
             stream.read()
         thread.join()
         stream.write(b"ping")
         assert stream.read() == b"ping"
+    signal.signal(signal.SIGUSR1, before)
 
 
 def test_close_ends_a_read_in_another_thread(echo: str):
