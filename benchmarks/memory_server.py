@@ -18,7 +18,7 @@ import time
 import zlib
 from functools import cache
 
-from benchmarks.nginx import SMALL
+from benchmarks.plan import SMALL
 
 __all__ = ["GIB", "PACE"]
 

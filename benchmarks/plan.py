@@ -1,27 +1,54 @@
-"""What is measured, and who: the cases and the peers. A new one is a line here, and for a peer two files more."""
+"""What is measured: the cases, and in which round of which run. Who takes part in them is in peers.py."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
-__all__ = ["CASES", "CONNECTIONS", "GROWTH_FROM", "GROWTH_TO", "LARGE", "LARGE_HTTP2", "PEERS", "Case", "Peer"]
-
-ROOT: Final = Path(__file__).parent.parent
+__all__ = [
+    "CASES",
+    "CHUNK",
+    "CHUNKS",
+    "CONNECTIONS",
+    "GROWTH_FROM",
+    "GROWTH_TO",
+    "LARGE",
+    "POST",
+    "SMALL",
+    "Case",
+    "Group",
+]
 
 CONNECTIONS: Final = 100
 """How many connections the pool of every peer may make."""
 
-LARGE: Final = 10 * 1024 * 1024
-"""Bytes of the large download and upload."""
+SMALL: Final = b"Hello, world!"
+"""The content of a small response."""
 
-LARGE_HTTP2: Final = 100 * 1024 * 1024
-"""The same over HTTP/2, where what a flow-control window does to speed shows late."""
+POST: Final = 1024
+"""Bytes of the JSON document that is posted."""
 
-_HTTP1_BASELINE: Final = "aiohttp"
-_HTTP2_BASELINE: Final = "httpx"
-_BLOCKING_BASELINE: Final = "urllib3"
+LARGE: Final = 100 * 1024 * 1024
+"""Bytes of the large downloads and uploads."""
+
+CHUNKS, CHUNK = 1000, 64
+"""How many chunks the chunked response has, and the bytes of each."""
+
+Group: TypeAlias = Literal["http1", "http2", "blocking", "gateway"]
+"""Cases that the same peers take part in, and whose figures have the same baseline."""
+
+_BASELINES: Final[dict[Group, str]] = {
+    "http1": "aiohttp",
+    "http2": "httpx",
+    "blocking": "urllib3",
+    "gateway": "gateway-aiohttp",
+}
+_LIMITS: Final[dict[Group, str | None]] = {
+    "http1": "bare",
+    "http2": None,
+    "blocking": "bare",
+    "gateway": "gateway-nginx",
+}
 
 
 @dataclass(frozen=True)
@@ -35,95 +62,82 @@ class Case:
         path: what is asked for.
         concurrency: how many tasks ask, over `CONNECTIONS` connections at most.
         count: requests after which the measurement ends, if its time is not over before.
+        group: who takes part.
         size: bytes of content one request moves, where they are what matters; 0 where the request itself is.
-        http2: whether it is done over HTTP/2 and TLS, or else over HTTP/1.1 and plain TCP.
-        blocking: whether threads ask by blocking calls, instead of tasks.
+        expect: bytes of content that the response must have.
+        tls: whether it is done over TLS. HTTP/2 always is.
+        quick: whether it belongs to the short run.
     """
 
     name: str
     key: str
-    what: str
+    what: Literal["small", "once", "post", "download", "upload", "upload_file", "blocking_small"]
     path: str
     concurrency: int
     count: int
+    group: Group = "http1"
     size: int = 0
-    http2: bool = False
-    blocking: bool = False
+    expect: int = len(SMALL)
+    tls: bool = False
+    quick: bool = False
 
     @property
     def baseline(self) -> str:
         """The key of the peer whose figures are 1.00."""
-        if self.blocking:
-            return _BLOCKING_BASELINE
-        return _HTTP2_BASELINE if self.http2 else _HTTP1_BASELINE
+        return _BASELINES[self.group]
+
+    @property
+    def limit(self) -> str | None:
+        """The key of the peer that does as little as can be done; `None` where there is none."""
+        return _LIMITS[self.group]
 
     @property
     def warm_up(self) -> int:
         """Requests before the measurement begins: connections are open then, windows as wide as they get."""
-        if self.size:
-            return 1 if self.size > LARGE else 3
-        return max(500, self.concurrency)
+        return 1 if self.size else max(300, self.concurrency)
 
 
-@dataclass(frozen=True)
-class Peer:
-    """One client.
+def _large(name: str, key: str, what: Literal["download", "upload", "upload_file"], **more: object) -> Case:
+    case = Case(name, key, what, "/large" if what == "download" else "/upload", 1, 400, size=LARGE)
+    values = {**vars(case), "expect": LARGE if what == "download" else len(SMALL), **more}
+    return Case(**values)
 
-    Attributes:
-        name: as the table shows it.
-        key: its `peers/<key>.txt` and its environment.
-        module: its `clients/<module>.py`.
-        distribution: whose version is shown.
-        quick_up_to: how many at a time `--quick` asks of it: beyond, one request takes it so long that the rest of
-            its warm-up alone would take a minute.
-        http1: whether it takes part where HTTP/1.1 is measured.
-        http2: whether it takes part where HTTP/2 is.
-        blocking: whether it takes part where blocking calls are.
-    """
-
-    name: str
-    key: str
-    module: str
-    distribution: str
-    quick_up_to: int = 2000
-    http1: bool = True
-    http2: bool = False
-    blocking: bool = False
-
-    def takes_part(self, case: Case) -> bool:
-        """Whether it is measured on `case`."""
-        if case.blocking:
-            return self.blocking
-        return self.http2 if case.http2 else self.http1
-
-    @property
-    def python(self) -> Path:
-        """The interpreter of its environment, which scripts/benchmark makes."""
-        return ROOT / ".benchmark-envs" / self.key / "bin" / "python"
-
-
-PEERS: Final = (
-    Peer("httpcore (this tree)", "httpcore", "with_httpcore", "httpcore", http2=True, blocking=True),
-    Peer("aiohttp", "aiohttp", "with_aiohttp", "aiohttp"),
-    Peer("httpx", "httpx", "with_httpx", "httpx", quick_up_to=50, http2=True, blocking=True),
-    Peer("httpcore (PyPI)", "pypi-httpcore", "with_pypi_httpcore", "httpcore", quick_up_to=50),
-    Peer("niquests", "niquests", "with_niquests", "niquests", http1=False, http2=True),
-    Peer("urllib3", "urllib3", "with_urllib3", "urllib3", http1=False, blocking=True),
-    Peer("requests", "requests", "with_requests", "requests", http1=False, blocking=True),
-)
 
 CASES: Final = (
-    Case("small GET, 1 at a time", "get-1", "small", "/small", 1, 10_000),
-    Case("small GET, 50 at a time", "get-50", "small", "/small", 50, 20_000),
-    Case("small GET, 500 at a time", "get-500", "small", "/small", 500, 20_000),
-    Case("small GET, 2,000 at a time", "get-2000", "small", "/small", 2000, 20_000),
-    Case("download of 10 MiB", "download", "download", "/large", 1, 400, LARGE),
-    Case("upload of 10 MiB", "upload", "upload", "/upload", 1, 400, LARGE),
-    Case("HTTP/2: small GET, 1 at a time", "http2-get-1", "small", "/small", 1, 10_000, http2=True),
-    Case("HTTP/2: small GET, 50 at a time", "http2-get-50", "small", "/small", 50, 20_000, http2=True),
-    Case("HTTP/2: download of 100 MiB", "http2-download", "download", "/large-http2", 1, 40, LARGE_HTTP2, http2=True),
-    Case("HTTP/2: upload of 100 MiB", "http2-upload", "upload", "/upload", 1, 40, LARGE_HTTP2, http2=True),
-    Case("blocking small GET, 1 thread", "sync-1", "blocking_small", "/small", 1, 10_000, blocking=True),
-    Case("blocking small GET, 32 threads", "sync-32", "blocking_small", "/small", 32, 10_000, blocking=True),
+    Case("small GET, 1 at a time", "get-1", "small", "/small", 1, 50_000),
+    Case("small GET, 50 at a time", "get-50", "small", "/small", 50, 100_000, quick=True),
+    Case("small GET, 500 at a time", "get-500", "small", "/small", 500, 100_000),
+    Case("small GET, 2,000 at a time", "get-2000", "small", "/small", 2000, 100_000, quick=True),
+    Case("POST of 1 KiB of JSON, 50 at a time", "post-50", "post", "/small", 50, 100_000),
+    Case("GET, 20 header fields, 50 at a time", "headers-50", "small", "/headers", 50, 100_000),
+    Case(
+        f"{CHUNKS:,} chunks of {CHUNK} bytes",
+        "chunks",
+        "download",
+        "/chunks",
+        1,
+        50_000,
+        expect=CHUNKS * CHUNK,
+        quick=True,
+    ),
+    _large("download of 100 MiB", "download", "download", quick=True),
+    _large("upload of 100 MiB", "upload", "upload", quick=True),
+    _large("upload of a file of 100 MiB", "upload-file", "upload_file"),
+    Case("a connection per GET, 10 at a time", "once-10", "once", "/small", 10, 20_000),
+    Case("TLS: small GET, 50 at a time", "tls-get-50", "small", "/small", 50, 100_000, tls=True, quick=True),
+    _large("TLS: download of 100 MiB", "tls-download", "download", tls=True),
+    _large("TLS: upload of 100 MiB", "tls-upload", "upload", tls=True),
+    Case("TLS: a connection per GET, 10 at a time", "tls-once-10", "once", "/small", 10, 20_000, tls=True),
+    Case("HTTP/2: small GET, 1 at a time", "http2-get-1", "small", "/small", 1, 50_000, "http2", tls=True),
+    Case(
+        "HTTP/2: small GET, 50 at a time", "http2-get-50", "small", "/small", 50, 100_000, "http2", tls=True, quick=True
+    ),
+    _large("HTTP/2: download of 100 MiB", "http2-download", "download", group="http2", tls=True),
+    _large("HTTP/2: upload of 100 MiB", "http2-upload", "upload", group="http2", tls=True),
+    Case("blocking: small GET, 1 thread", "blocking-1", "blocking_small", "/small", 1, 50_000, "blocking", quick=True),
+    Case("blocking: small GET, 32 threads", "blocking-32", "blocking_small", "/small", 32, 50_000, "blocking"),
+    Case("gateway: small GET, 50 at a time", "gateway-50", "small", "/small", 50, 100_000, "gateway", quick=True),
+    _large("gateway: download of 100 MiB", "gateway-download", "download", group="gateway"),
 )
+
 GROWTH_FROM, GROWTH_TO = "get-50", "get-2000"

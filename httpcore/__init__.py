@@ -4,7 +4,6 @@ import importlib
 import typing
 
 from httpcore.config import HTTP2Config, PoolLimits, SSLConfig, TimeoutConfig
-from httpcore.environment import proxies_from_environment
 from httpcore.exceptions import (
     BadResponse,
     ConnectError,
@@ -44,31 +43,50 @@ from httpcore.network import (
     public_addresses_only,
 )
 from httpcore.pool import ClientConnection, ConnectionPool, Connector, TCPConnector
-from httpcore.protocols import HTTP2Protocol, HTTP11Protocol
+from httpcore.protocols import HTTP11Protocol
 from httpcore.proxies import DIRECT, Proxy
 from httpcore.proxy_protocol import ProxyProtocol
 from httpcore.request import PUSHED, Request
 from httpcore.response import Response
-from httpcore.sync import SyncConnectionPool, SyncResponse, SyncUpgradedStream
 from httpcore.trace import TraceEvent
 from httpcore.upgraded import UpgradedStream
 from httpcore.urls import URL, Origin
 
 __version__ = "1.100.0"
 
-# The names of httpcore 1.x that httpx 0.28 uses. What is behind them is imported when somebody uses one.
+# What many programs never use is imported when its name is first asked for. The names of `httpcore.compat` are those of
+# httpcore 1.x that httpx 0.28 uses.
 if typing.TYPE_CHECKING:
     from httpcore.compat import AsyncConnectionPool as AsyncConnectionPool
     from httpcore.compat import AsyncHTTPProxy as AsyncHTTPProxy
     from httpcore.compat import AsyncSOCKSProxy as AsyncSOCKSProxy
     from httpcore.compat import HTTPProxy as HTTPProxy
     from httpcore.compat import SOCKSProxy as SOCKSProxy
+    from httpcore.environment import proxies_from_environment
+    from httpcore.protocols import HTTP2Protocol
+    from httpcore.sync import SyncConnectionPool, SyncResponse, SyncUpgradedStream
 else:
+    _LATER = {
+        "AsyncConnectionPool": "httpcore.compat",
+        "AsyncHTTPProxy": "httpcore.compat",
+        "AsyncSOCKSProxy": "httpcore.compat",
+        "HTTP2Protocol": "httpcore.protocols",
+        "HTTPProxy": "httpcore.compat",
+        "SOCKSProxy": "httpcore.compat",
+        "SyncConnectionPool": "httpcore.sync",
+        "SyncResponse": "httpcore.sync",
+        "SyncUpgradedStream": "httpcore.sync",
+        "proxies_from_environment": "httpcore.environment",
+    }
 
     def __getattr__(name: str) -> object:
-        if name in ("AsyncConnectionPool", "AsyncHTTPProxy", "AsyncSOCKSProxy", "HTTPProxy", "SOCKSProxy"):
-            return getattr(importlib.import_module("httpcore.compat"), name)
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        if name not in _LATER:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = globals()[name] = getattr(importlib.import_module(_LATER[name]), name)
+        return value
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})
 
 
 _share_name(URL, "httpcore.compat", {"scheme", "host", "port", "target"})

@@ -20,8 +20,9 @@ class BodyQueue:
     """What `asyncio.Queue` does, counted in bytes, for one producer on the loop and one reader.
 
     The producer is never refused and never waits: it is asked to pause when more than `high_water` bytes are
-    queued and to resume when no more than `low_water` are. What the queue may hold is therefore `high_water` plus
-    what the producer had in hand when it was asked (asyncio reads 256 KiB at most at a time).
+    queued, unless the reader was waiting for them, and to resume when no more than `low_water` are. What the queue may
+    hold is therefore `high_water`, or one read where that is more, and what the producer had in hand when it was asked
+    (asyncio reads 256 KiB at most at a time).
 
     Args:
         high_water: bytes above which `pause` is called.
@@ -74,8 +75,8 @@ class BodyQueue:
         self._size += len(data)
         waiter = self._waiter
         if waiter is not None and not waiter.done():  # as _wake, but for its frame
-            waiter.set_result(None)
-        if self._size > self._high_water and not self._paused:
+            waiter.set_result(None)  # and takes this at once: a pause for each read would cost more than the read
+        elif self._size > self._high_water and not self._paused:
             self._paused = True
             self.pause()
 
@@ -103,9 +104,12 @@ class BodyQueue:
 
     def take_all(self) -> bytes:
         """Returns what is queued, without waiting, and resumes the producer."""
-        taken = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
-        self.clear()
-        self._resume_below_low_water()
+        chunks = self._chunks
+        taken = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        chunks.clear()
+        self._size = 0
+        if self._paused:
+            self._resume_below_low_water()
         return taken
 
     async def get(self) -> bytes:

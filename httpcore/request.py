@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import binascii
 import io
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Set
 from enum import Enum
 from typing import Final, Literal, TypeAlias
 
 from httpcore.exceptions import InvalidURL, LocalProtocolError
 from httpcore.headers import Headers, HeaderTypes, check_method, check_protocol, check_trailers, normalize_headers
-from httpcore.request_body import Content, Readable, cut, iterate, iterate_blocking, measure
+from httpcore.request_body import Content, FileChunks, Readable, cut, iterate, iterate_blocking, measure
 from httpcore.urls import URL, authority_form, check_target, parse_url
 
 __all__ = ["PUSHED", "BodyTypes", "Request", "Trailers"]
@@ -26,6 +26,7 @@ _USUALLY_WITH_CONTENT = frozenset({b"POST", b"PUT", b"PATCH"})
 _FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 _ONCE = _FRAMING | {b"host"}
 _CHECKED = _ONCE | {b"connection", b"expect"}
+_NO_NAMES: Set[bytes] = frozenset()
 _MAX_LENGTH_DIGITS = 18  # of a content-length: an exabyte
 # The methods that nearly all requests have, which need no further look.
 _METHODS: dict[str | bytes, bytes] = {
@@ -124,7 +125,7 @@ class Request:
     ) -> None:
         self.method = _METHODS.get(method) or check_method(method)
         self.url = parse_url(url)
-        self.headers = Headers() if headers == () else normalize_headers(headers)
+        self.headers = Headers() if not headers else normalize_headers(headers)
         self.protocol = None if protocol is None else check_protocol(protocol)
         self.trailers = trailers if callable(trailers) or trailers == () else check_trailers(trailers)
         self._body: BodyTypes = body
@@ -147,6 +148,22 @@ class Request:
         else:
             self.content, size = self._examine(body)
         self._complete_headers(size)
+
+    @classmethod
+    def of(
+        cls,
+        method: str | bytes,
+        url: str | bytes | URL,
+        headers: HeaderTypes,
+        body: BodyTypes,
+        target: str | bytes | None,
+        trailers: Trailers,
+        protocol: str | bytes | None,
+    ) -> Request:
+        """Makes one without looking whether that of httpcore 1.x is meant."""
+        request = object.__new__(cls)
+        cls.__init__(request, method, url, headers, body, target=target, trailers=trailers, protocol=protocol)
+        return request
 
     @property
     def pushed(self) -> bool:
@@ -190,7 +207,7 @@ class Request:
             return cut(self.content)
         if callable(self._body):
             return iterate(self._body(), None, ours=True)
-        return iterate(self._body, self._file_position)
+        return iterate(self._body, self._file_position, self.content_length)
 
     def with_headers(self, extra: Iterable[tuple[bytes, bytes]]) -> Request:
         """Returns the same request with `extra` fields, which are taken as they are, behind its own."""
@@ -202,9 +219,12 @@ class Request:
 
     @property
     def iterated(self) -> bool:
-        """Whether the body is a file, a plain iterable, or what a callable returns: to go on with it may block."""
+        """Whether to go on with the body may block: a file, a plain iterable, or what a callable returns.
+
+        Not a regular file, which is sent by the kernel, or read by a thread of the loop's executor.
+        """
         body = self._body
-        if self.content is not None or isinstance(body, (io.BytesIO, AsyncIterable)):
+        if self.content is not None or isinstance(body, (io.BytesIO, AsyncIterable)) or FileChunks.is_plain(body):
             return False
         return callable(body) or isinstance(body, (Readable, Iterable))
 
@@ -214,7 +234,7 @@ class Request:
         if callable(body):
             copy._body = lambda: wrap(lambda: iterate_blocking(body(), None, ours=True))
         else:
-            copy._body = wrap(lambda: iterate_blocking(body, position))
+            copy._body = wrap(lambda: iterate_blocking(body, position, self.content_length))
         return copy
 
     def __repr__(self) -> str:
@@ -244,8 +264,8 @@ class Request:
     def _complete_headers(self, size: int | None) -> None:
         """Adds what is missing. RFC 9112 3.2 for Host, 6.3 for the framing; RFC 9110 8.6 for when a length is said."""
         headers = self.headers
-        self.names = names = {name.lower() for name, _ in headers}
-        if names & _CHECKED:
+        self.names = names = {name.lower() for name, _ in headers} if headers else _NO_NAMES
+        if not names.isdisjoint(_CHECKED):
             self._check_given(size)
         if self.method == b"CONNECT" and size != 0:
             raise LocalProtocolError("a CONNECT request has no body (RFC 9110 9.3.6)")

@@ -7,9 +7,9 @@ import io
 import os
 import stat
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
-from typing import Protocol, TypeAlias, runtime_checkable
+from typing import Protocol, TypeAlias, TypeGuard, runtime_checkable
 
-__all__ = ["Content", "Readable", "cut", "iterate", "iterate_blocking", "measure", "settled"]
+__all__ = ["Content", "FileChunks", "Readable", "cut", "iterate", "iterate_blocking", "measure", "settled"]
 
 _CHUNK_SIZE = 64 * 1024  # bytes: how large bodies are cut, so that no more than this waits behind the water marks
 _YIELD_AFTER = 1024 * 1024  # bytes that a body which never waits may send before other tasks get their turn
@@ -24,6 +24,7 @@ class Readable(Protocol):
 
 
 _Buffer: TypeAlias = bytes | bytearray | memoryview
+_PlainFile: TypeAlias = io.FileIO | io.BufferedReader | io.BufferedRandom
 Content: TypeAlias = _Buffer | str | Iterable[bytes] | AsyncIterable[bytes] | Readable
 
 
@@ -52,11 +53,98 @@ async def cut(content: bytes) -> AsyncIterator[bytes]:
             await asyncio.sleep(0)
 
 
-async def iterate(body: object, file_position: int | None, *, ours: bool = False) -> AsyncIterator[bytes]:
-    """Gives any kind of body as chunks.
+class FileChunks(AsyncIterator[bytes]):
+    """The chunks of a plain file, which may also be sent in another way than by reading it.
+
+    Args:
+        file: where they are; `is_plain`.
+        position: where they begin.
+        size: how many bytes there are at most; `None` for all until the file's end.
+        ours: whether `aclose` closes the file.
+
+    Attributes:
+        position: of the next chunk.
+    """
+
+    __slots__ = ("_end", "_file", "_ours", "_sought", "position")
+
+    def __init__(self, file: _PlainFile, position: int, size: int | None, *, ours: bool) -> None:
+        self._file = file
+        self._ours = ours
+        self._end = None if size is None else position + size
+        self._sought = False  # whether the file stands at `position`
+        self.position = position
+
+    @staticmethod
+    def is_plain(body: object) -> TypeGuard[_PlainFile]:
+        """Whether `body` is a regular file, and nothing that has a say in what is read from it stands before it."""
+        if type(body) not in (io.FileIO, io.BufferedReader, io.BufferedRandom):
+            return False
+        assert isinstance(body, (io.FileIO, io.BufferedReader, io.BufferedRandom))
+        if type(getattr(body, "raw", body)) is not io.FileIO or body.closed:
+            return False
+        return body.readable() and stat.S_ISREG(os.fstat(body.fileno()).st_mode)
+
+    async def seek(self) -> None:
+        """Puts the file to the next chunk, and writes out what was written to it before."""
+        self._sought = True
+        await asyncio.get_running_loop().run_in_executor(None, self._file.seek, self.position)
+
+    def fileno(self) -> int:
+        """Returns the file's descriptor; its own position says nothing."""
+        return self._file.fileno()
+
+    def advance(self, size: int) -> None:
+        """So many bytes were sent in another way."""
+        self.position += size
+        self._sought = False
+
+    async def __anext__(self) -> bytes:
+        # The server may have all of it by now, and answer at once; a connection whose request has not ended by then is
+        # not used again. So no thread is asked for what is known: that this is the end.
+        if not self._is_at_end():
+            if not self._sought:
+                await self.seek()
+            size = _CHUNK_SIZE if self._end is None else min(_CHUNK_SIZE, self._end - self.position)
+            if chunk := await asyncio.get_running_loop().run_in_executor(None, self._file.read, size):
+                self.position += len(chunk)
+                return chunk
+        if not self._sought:
+            self._file.seek(self.position)
+        await self.aclose()
+        raise StopAsyncIteration
+
+    def _is_at_end(self) -> bool:
+        if self._end is not None:
+            return self.position >= self._end
+        # Files that have content and no size exist, in /proc.
+        return self.position >= os.fstat(self._file.fileno()).st_size > 0
+
+    async def aclose(self) -> None:
+        """Closes the file, if a callable opened it. At their end they do so themselves, as a generator does."""
+        if self._ours:
+            self._file.close()
+
+
+def iterate(
+    body: object, file_position: int | None, size: int | None = None, *, ours: bool = False
+) -> AsyncIterator[bytes]:
+    """Gives any kind of body as chunks: an async generator, or `FileChunks`. Both have `aclose`.
 
     Generators are closed when this is, and so is a file that is `ours`: one that a callable opened.
+
+    Args:
+        body: the body.
+        file_position: where it begins, if it is a file that was measured.
+        size: how many bytes it had then, where that is known. If it has grown since, the rest is not sent.
+        ours: whether a callable opened it.
     """
+    if FileChunks.is_plain(body):
+        return FileChunks(body, body.tell() if file_position is None else file_position, size, ours=ours)
+    return _iterate(body, file_position, ours=ours)
+
+
+async def _iterate(body: object, file_position: int | None, *, ours: bool) -> AsyncIterator[bytes]:
     if isinstance(body, str):
         body = body.encode()
     if isinstance(body, (bytes, bytearray, memoryview)):
@@ -103,7 +191,9 @@ async def iterate(body: object, file_position: int | None, *, ours: bool = False
         raise TypeError(f"the body's callable returned {type(body).__name__}, which is no body")
 
 
-def iterate_blocking(body: object, file_position: int | None, *, ours: bool = False) -> Iterator[bytes]:
+def iterate_blocking(
+    body: object, file_position: int | None, size: int | None = None, *, ours: bool = False
+) -> Iterator[bytes]:
     """Gives what `iterate` does, in a thread where reading may block."""
     if isinstance(body, str):
         body = body.encode()
@@ -118,8 +208,11 @@ def iterate_blocking(body: object, file_position: int | None, *, ours: bool = Fa
             if file_position is not None:
                 assert isinstance(body, io.IOBase)
                 body.seek(file_position)
-            while chunk := body.read(_CHUNK_SIZE):
+            end = None if size is None or not FileChunks.is_plain(body) else size
+            while chunk := body.read(_CHUNK_SIZE if end is None else min(_CHUNK_SIZE, end)):
                 yield _checked(chunk)
+                if end is not None:
+                    end -= len(chunk)
         finally:
             close = getattr(body, "close", None)
             if ours and close is not None:

@@ -114,10 +114,9 @@ class Response:
         self._body = None  # until it was read
         self._reader: _ContentIterator | None = None  # of a `read` that goes on, or was cancelled, and ...
         self._parts: list[bytes | bytearray] = []  # ... what it has got so far
-        values = [value for name, value in head.headers if name == b"content-encoding"]
-        if values and decode and not no_content and head.status_code not in _NEVER_DECODED:
-            codings = codings_of(values)
-            if codings:
+        if decode and not no_content and head.status_code not in _NEVER_DECODED:
+            values = [value for name, value in head.headers if name == b"content-encoding"]
+            if values and (codings := codings_of(values)):
                 self._decoder = Decoder(codings)
                 dropped = (b"content-encoding", b"content-length")
                 self.headers = Headers([pair for pair in head.headers if pair[0] not in dropped])
@@ -195,18 +194,8 @@ class Response:
             ResponseTooLarge: it is over `max_body_size`; the response is then closed.
             Exception: what the iterator of `stream` raises.
         """
-        source, limit = self._source, self._max_body_size
-        if (
-            self._decoder is None
-            and not self._iterated
-            and not self._closed
-            and isinstance(source, BodyQueue)
-            and source.complete_within(limit)
-        ):
-            # Most often all of a small body came with its head: there is nothing to iterate over or to wait for.
-            self._body = source.take_all()
-            self._iterated = self._complete = True
-        if self._body is None:
+        limit = self._max_body_size
+        if self._body is None and not self.take_complete():
             if self._reader is None:
                 self._reader = _ContentIterator(self, self._decoder)
             parts = self._parts
@@ -221,12 +210,26 @@ class Response:
                 size += len(part)
                 if limit is not None and size > limit:
                     self._close()
-                    raise ResponseTooLarge(
-                        f"the response's content is over max_body_size, {limit} bytes: stream it, or raise the limit"
-                    )
+                    text = f"the response's content is over max_body_size, {limit} bytes: stream it, or raise the limit"
+                    raise ResponseTooLarge(text)
             self._body = bytes(parts[0]) if len(parts) == 1 else b"".join(parts)
             self._reader, self._parts = None, []
+        assert self._body is not None
         return self._body
+
+    def take_complete(self) -> bool:
+        """Reads the content if all of it is there and takes no decoding; returns whether it did.
+
+        Most often all of a small body came with its head: there is nothing to iterate over or to wait for.
+        """
+        source = self._source
+        if self._decoder is not None or self._iterated or self._closed or not isinstance(source, BodyQueue):
+            return False
+        if not source.complete_within(self._max_body_size):
+            return False
+        self._body = source.take_all()
+        self._iterated = self._complete = True
+        return True
 
     async def close(self) -> None:
         """Ends it: an exchange that goes on is aborted, and its connection with it. What was read stays. Idempotent."""

@@ -1,29 +1,20 @@
-"""start_tls: TLS on a transport that is there already, whatever that is: a socket, TLS, a tunnel, a caller's own."""
+"""start_tls: TLS on a transport that is there already, whatever that is: a socket, TLS, a tunnel, a caller's own.
+
+And `connect_tls`, where it is the first that is put on a socket.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
-from asyncio import sslproto
-from typing import cast
+from collections.abc import Awaitable, Callable
 
 from httpcore.exceptions import ConnectError, ConnectTimeout
 from httpcore.tls import describe_tls_error
+from httpcore.tls_transport import TLSTransport
 
-__all__ = ["TLS_SHUTDOWN_TIMEOUT", "start_tls"]
-
-TLS_SHUTDOWN_TIMEOUT = 1.0
-"""Seconds for a peer to answer close_notify; it owes us nothing else by then."""
-
-
-class _TLSTransport(sslproto._SSLProtocolTransport):
-    """asyncio's, which can be ended from within.
-
-    Before Python 3.11.8 and 3.12.2 its own way of doing so raises: TLS in TLS that fails would not say why.
-    """
-
-    def _force_close(self, exc: BaseException | None) -> None:
-        self.abort()
+__all__ = ["connect_tls", "start_tls"]
 
 
 async def start_tls(
@@ -38,8 +29,7 @@ async def start_tls(
     `connection_made` is for the caller to call. If it fails, or is cancelled, `transport` is aborted.
 
     Args:
-        transport: what carries it. One that is no event loop's own needs what asyncio asks for: the attribute
-            `_start_tls_compatible`, and to serve an `asyncio.BufferedProtocol`.
+        transport: what carries it: any loop's, or the caller's own.
         protocol: gets what is inside.
         context: says whom to trust.
         server_hostname: the name to ask for and to verify, `None` for contexts that verify no names.
@@ -49,43 +39,59 @@ async def start_tls(
             chained.
         ConnectTimeout: the peer did not take part in the handshake for a minute.
     """
-    loop = asyncio.get_running_loop()
     try:
         if transport.is_closing():
-            raise ConnectionResetError("the connection was lost before TLS began")  # asyncio would wait for it
-        if type(transport) is sslproto._SSLProtocolTransport:
-            transport.__class__ = _TLSTransport
-        begin = loop.start_tls(
-            transport,
-            protocol,
-            context,
-            server_hostname=server_hostname,
-            ssl_shutdown_timeout=TLS_SHUTDOWN_TIMEOUT,
-        )
-        try:
-            inner = await begin
-        except TypeError:  # uvloop's takes its own transports only; asyncio's needs nothing that is asyncio's loop's
-            if isinstance(loop, asyncio.BaseEventLoop):
-                raise
-            inner = await asyncio.BaseEventLoop.start_tls(
-                cast(asyncio.BaseEventLoop, loop),
-                transport,
-                protocol,
-                context,
-                server_hostname=server_hostname,
-                ssl_shutdown_timeout=TLS_SHUTDOWN_TIMEOUT,
-            )
+            raise ConnectionResetError("the connection was lost before TLS began")  # nobody would tell of it
+        inner = TLSTransport(protocol, context, server_hostname, announce=False)
+        transport.set_protocol(inner)
+        inner.connection_made(transport)
+        transport.resume_reading()
+        await inner.established
     except asyncio.CancelledError:
         transport.abort()
         raise
-    except (ConnectionAbortedError, TimeoutError) as exc:  # so asyncio reports it
+    except (ConnectionAbortedError, TimeoutError) as exc:
         transport.abort()
         raise ConnectTimeout(f"the TLS handshake was not done in time: {exc}") from exc
     except Exception as exc:  # OSError of a socket, HTTPCoreError of a stream of HTTP/2, and whatever others raise
         transport.abort()
         raise ConnectError(describe_tls_error(exc)) from exc
-    # Lost between the end of the handshake and this turn of the loop; or aborted from here, as uvloop reports that.
-    if inner is None or inner.get_extra_info("ssl_object") is None:
-        transport.abort()
+    if inner.lost:  # between the end of the handshake and this turn of the loop
         raise ConnectError("the connection was lost as soon as TLS had begun")
     return inner
+
+
+async def connect_tls(
+    create: Callable[..., Awaitable[tuple[asyncio.BaseTransport, asyncio.BaseProtocol]]],
+    sock: socket.socket,
+    protocol: asyncio.Protocol,
+    context: ssl.SSLContext,
+    server_hostname: str | None,
+) -> TLSTransport:
+    """Begins TLS on a connected socket, and returns the transport of what is inside.
+
+    The `connection_made` of `protocol` was called by then. If it fails, or is cancelled, the socket is closed.
+
+    Args:
+        create: a loop's `create_connection`, or `create_unix_connection`.
+        sock: the socket, whose owner this is from now on.
+        protocol: gets what is inside.
+        context: says whom to trust.
+        server_hostname: the name to ask for and to verify, `None` for contexts that verify no names.
+
+    Raises:
+        OSError: the handshake failed, with an `ssl.SSLError`, or took over a minute, with a `ConnectionAbortedError`,
+            or the connection was lost.
+    """
+    try:
+        tls = TLSTransport(protocol, context, server_hostname, announce=True)
+    except BaseException:
+        sock.close()
+        raise
+    try:
+        await create(lambda: tls, sock=sock)
+        await tls.established
+    except BaseException:
+        tls.abort()
+        raise
+    return tls

@@ -12,8 +12,6 @@ from collections import OrderedDict
 from collections.abc import Hashable
 from dataclasses import replace
 
-import certifi
-
 from httpcore.config import SSLConfig
 from httpcore.exceptions import ConnectError
 from httpcore.tls_sessions import ResumableObject, SessionCache
@@ -62,6 +60,8 @@ def _build(config: SSLConfig, alpn_protocols: tuple[str, ...]) -> ssl.SSLContext
     if config.trust_store == "system":
         context = _system_context()
     elif config.verify is True:
+        import certifi  # not for programs that never speak TLS, or with authorities of their own
+
         context = ssl.create_default_context(cafile=certifi.where())
     elif config.verify is False:
         context = ssl.create_default_context()

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import ClassVar, TypeAlias
+from dataclasses import FrozenInstanceError, dataclass, fields
+from typing import ClassVar, TypeAlias, TypeVar, dataclass_transform
 
 __all__ = [
     "BodySent",
@@ -43,15 +43,51 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
+_T = TypeVar("_T")
+
+
+@dataclass_transform(frozen_default=True)
+def _event(cls: type[_T]) -> type[_T]:
+    """`dataclass(frozen=True)`, but that what it would generate for each class stands in the base.
+
+    To generate it for all of them would take as long as to import a quarter of httpcore.
+    """
+    return dataclass(repr=False, eq=False)(cls)
+
+
+@_event
 class TraceEvent:
     """The base of all events. `time` is in seconds of the loop's clock; `name` is `<noun>.<what happened>`."""
 
     name: ClassVar[str]
     time: float
 
+    def _values(self) -> tuple[object, ...]:
+        return tuple(getattr(self, field.name) for field in fields(self))
 
-@dataclass(frozen=True, slots=True)
+    def __repr__(self) -> str:
+        values = (f"{field.name}={getattr(self, field.name)!r}" for field in fields(self))
+        return f"{type(self).__qualname__}({', '.join(values)})"
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        assert isinstance(other, TraceEvent)
+        return self._values() == other._values()
+
+    def __hash__(self) -> int:
+        return hash(self._values())
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name in self.__dict__ or all(field.name != name for field in fields(self)):
+            raise FrozenInstanceError(f"cannot assign to field {name!r}")
+        super().__setattr__(name, value)
+
+    def __delattr__(self, name: str) -> None:
+        raise FrozenInstanceError(f"cannot delete field {name!r}")
+
+
+@_event
 class SlotWaitStarted(TraceEvent):
     """No connection could take the exchange; `limited` says whether a limit forbids to make one now."""
 
@@ -59,7 +95,7 @@ class SlotWaitStarted(TraceEvent):
     limited: bool
 
 
-@dataclass(frozen=True, slots=True)
+@_event
 class SlotAssigned(TraceEvent):
     """The exchange got a connection, which carried one before if `reused`."""
 
@@ -68,7 +104,7 @@ class SlotAssigned(TraceEvent):
     reused: bool
 
 
-@dataclass(frozen=True, slots=True)
+@_event
 class ResolveStarted(TraceEvent):
     """The host's name is being looked up."""
 
@@ -77,7 +113,7 @@ class ResolveStarted(TraceEvent):
     port: int
 
 
-@dataclass(frozen=True, slots=True)
+@_event
 class ResolveComplete(TraceEvent):
     """These addresses were found; they are tried in this order."""
 
@@ -85,7 +121,7 @@ class ResolveComplete(TraceEvent):
     addresses: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@_event
 class TCPConnected(TraceEvent):
     """One of the addresses answered."""
 
@@ -93,7 +129,7 @@ class TCPConnected(TraceEvent):
     address: str
 
 
-@dataclass(frozen=True, slots=True)
+@_event
 class TLSEstablished(TraceEvent):
     """The TLS handshake succeeded."""
 
@@ -102,7 +138,7 @@ class TLSEstablished(TraceEvent):
     alpn_protocol: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@_event
 class TunnelStarted(TraceEvent):
     """The `proxy` is asked for a way to this host and port: by CONNECT, or as SOCKS has it."""
 
@@ -112,7 +148,7 @@ class TunnelStarted(TraceEvent):
     port: int
 
 
-@dataclass(frozen=True, slots=True)
+@_event
 class TunnelEstablished(TraceEvent):
     """The `proxy` has opened a way to this host and port."""
 
@@ -122,7 +158,7 @@ class TunnelEstablished(TraceEvent):
     port: int
 
 
-@dataclass(frozen=True, slots=True)
+@_event
 class ConnectFailed(TraceEvent):
     """No connection could be made."""
 
@@ -130,7 +166,7 @@ class ConnectFailed(TraceEvent):
     error: BaseException
 
 
-@dataclass(frozen=True, slots=True)
+@_event
 class HeadSent(TraceEvent):
     """The request's head was handed to the transport."""
 
@@ -139,7 +175,7 @@ class HeadSent(TraceEvent):
     stream_id: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@_event
 class BodySent(TraceEvent):
     """The last byte of the request was handed to the transport."""
 
@@ -148,7 +184,7 @@ class BodySent(TraceEvent):
     stream_id: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@_event
 class RequestReplayed(TraceEvent):
     """A reused connection died before it answered, or the server did nothing with the request: it is sent again."""
 
@@ -156,7 +192,7 @@ class RequestReplayed(TraceEvent):
     error: BaseException
 
 
-@dataclass(frozen=True, slots=True)
+@_event
 class InformationalReceived(TraceEvent):
     """An interim (1xx) response came."""
 
@@ -166,7 +202,7 @@ class InformationalReceived(TraceEvent):
     stream_id: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@_event
 class HeadReceived(TraceEvent):
     """The final response's head came. `first_byte` is when its, or an interim response's, first byte did."""
 
@@ -177,7 +213,7 @@ class HeadReceived(TraceEvent):
     stream_id: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@_event
 class ResponseComplete(TraceEvent):
     """The response's last byte came."""
 
@@ -186,7 +222,7 @@ class ResponseComplete(TraceEvent):
     stream_id: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@_event
 class ExchangeFailed(TraceEvent):
     """The exchange failed."""
 
@@ -194,7 +230,7 @@ class ExchangeFailed(TraceEvent):
     error: BaseException
 
 
-@dataclass(frozen=True, slots=True)
+@_event
 class ConnectionReleased(TraceEvent):
     """The connection can carry a further exchange."""
 
@@ -202,7 +238,7 @@ class ConnectionReleased(TraceEvent):
     connection_id: int
 
 
-@dataclass(frozen=True, slots=True)
+@_event
 class ConnectionClosed(TraceEvent):
     """The connection is gone, or will be as soon as its buffers are sent; `reason` says why, in words."""
 
@@ -211,7 +247,7 @@ class ConnectionClosed(TraceEvent):
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@_event
 class SettingsReceived(TraceEvent):
     """An HTTP/2 server announced settings: pairs of identifier and value (RFC 9113 6.5.2). All exchanges hear of it."""
 
@@ -220,7 +256,7 @@ class SettingsReceived(TraceEvent):
     settings: tuple[tuple[int, int], ...]
 
 
-@dataclass(frozen=True, slots=True)
+@_event
 class GoawayReceived(TraceEvent):
     """An HTTP/2 server takes no further stream, and will not process those above the last (RFC 9113 6.8)."""
 
@@ -231,7 +267,7 @@ class GoawayReceived(TraceEvent):
     debug_data: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@_event
 class StreamReset(TraceEvent):
     """An HTTP/2 stream was reset (RFC 9113 6.4): by the server if `remote`, and else by us."""
 
@@ -242,7 +278,7 @@ class StreamReset(TraceEvent):
     remote: bool
 
 
-@dataclass(frozen=True, slots=True)
+@_event
 class WindowStalled(TraceEvent):
     """The rest of a body waits for the server to open an HTTP/2 window: its stream's, or that of the `connection`."""
 
@@ -252,7 +288,7 @@ class WindowStalled(TraceEvent):
     connection: bool
 
 
-@dataclass(frozen=True, slots=True)
+@_event
 class WindowOpened(TraceEvent):
     """The rest of a body that waited for a window goes on."""
 
@@ -261,7 +297,7 @@ class WindowOpened(TraceEvent):
     stream_id: int
 
 
-@dataclass(frozen=True, slots=True)
+@_event
 class PingSent(TraceEvent):
     """An HTTP/2 server was asked for a sign of life, as nothing was heard of it, or a stream was reset."""
 
@@ -269,7 +305,7 @@ class PingSent(TraceEvent):
     connection_id: int
 
 
-@dataclass(frozen=True, slots=True)
+@_event
 class PingAnswered(TraceEvent):
     """An HTTP/2 server answered a PING, after so many `seconds`."""
 

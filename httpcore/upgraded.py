@@ -301,8 +301,7 @@ class UpgradedStream:
         inner.set_protocol(receiver.owner)
         receiver.transport = inner
         if not outer.is_reading():  # much came together with the handshake's end, before this task could go on
-            receiver.transport.pause_reading()
-            outer.resume_reading()
+            inner.pause_reading()
 
     def detach(self) -> tuple[asyncio.Transport, bytes]:
         """Gives up the transport, and what came on it and was not read. HTTP, and this stream, forget them.

@@ -192,13 +192,11 @@ def parse_url(url: str | bytes | URL) -> URL:
     Raises:
         UnsupportedProtocol, InvalidURL, TypeError: as `URL` does.
     """
+    if type(url) is str and len(url) <= _MAX_CACHED_URL and "@" not in url:
+        return _parse_cached(url)
     if isinstance(url, URL):
         return url
-    if isinstance(url, bytes):
-        url = _decode(url)
-    if type(url) is not str or "@" in url or len(url) > _MAX_CACHED_URL:
-        return URL(url)
-    return _parse_cached(url)
+    return parse_url(_decode(url)) if isinstance(url, bytes) else URL(url)
 
 
 def authority_form(origin: Origin) -> bytes:

@@ -1,20 +1,81 @@
-"""What every test gets: a check that it leaves nothing behind, and certificates."""
+"""What every test gets: the event loop it runs on, a check that it leaves nothing behind, and certificates."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
 import inspect
+import os
+import socket
 import ssl
+import warnings
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
 import trustme
+import uvloop
 
 pytest_plugins = ["tests.servers", "tests.servers_h2", "tests.servers_proxies"]
+
+# Fixtures that take hold of what asyncio's own loop is made of, its selector and its handles; uvloop has neither.
+_ASYNCIO_FIXTURES = {"clock", "steps"}
+
+
+class _UvloopPolicy(uvloop.EventLoopPolicy):  # type: ignore[misc]  # untyped
+    def new_event_loop(self) -> asyncio.AbstractEventLoop:
+        loop: asyncio.AbstractEventLoop = super().new_event_loop()
+        loop.set_exception_handler(_stop_on_timeout)
+        return loop
+
+
+def _stop_on_timeout(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    # pytest-timeout raises in a signal handler. uvloop runs that as one of its callbacks, whose errors it logs and
+    # survives: a test that hangs would hang for good.
+    loop.default_exception_handler(context)
+    if isinstance(context.get("exception"), pytest.fail.Exception):
+        loop.stop()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--loop", choices=("asyncio", "uvloop"), default="asyncio", help="the event loop of all tests")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "asyncio_only(reason): not to be run with --loop uvloop")
+    if config.getoption("loop") == "uvloop":
+        # What a policy makes is what everybody gets: async tests, `asyncio.run`, and the blocking API's own loop.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of policies, from Python 3.14 on
+            asyncio.set_event_loop_policy(_UvloopPolicy())
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves out what means asyncio's loop alone when that is not the one to run on."""
+    if config.getoption("loop") == "asyncio":
+        return
+    left_out = [item for item in items if _means_asyncio(item)]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in set(left_out)]
+
+
+def _means_asyncio(item: pytest.Item) -> bool:
+    names = getattr(item, "fixturenames", ())
+    return item.get_closest_marker("asyncio_only") is not None or not _ASYNCIO_FIXTURES.isdisjoint(names)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _out_of_the_collectors_sight() -> None:
+    """Freezes all that is there before the tests of a module: modules, fixtures, thousands of tests and their reports.
+
+    It stays until the end, and a full collection after each test would look through it for longer than most tests
+    last. What a test makes is made later, and found as ever.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def _left_behind(loop: asyncio.AbstractEventLoop) -> list[str]:
@@ -26,7 +87,31 @@ def _left_behind(loop: asyncio.AbstractEventLoop) -> list[str]:
     if selector is not None:
         own = getattr(loop, "_ssock", None)
         found += [f"socket {key!r}" for key in selector.get_map().values() if key.fileobj != (own and own.fileno())]
+    elif isinstance(loop, uvloop.Loop):
+        found += _watched_by_uvloop(loop)
     return found
+
+
+def _watched_by_uvloop(loop: uvloop.Loop) -> list[str]:
+    # It keeps what it watches to itself, and its timers; Linux tells at least the former.
+    watched = Path(f"/proc/self/fdinfo/{loop._get_backend_id()}")  # type: ignore[attr-defined]
+    if not watched.exists():
+        return []
+    found = []
+    for descriptor in [int(line.split()[1]) for line in watched.read_text().splitlines() if line.startswith("tfd:")]:
+        if os.readlink(f"/proc/self/fd/{descriptor}").startswith("socket:"):
+            with socket.socket(fileno=os.dup(descriptor)) as copy:
+                # A pair without names is the loop's own, by which signals wake it up.
+                if copy.family != socket.AF_UNIX or copy.getsockname() or _peer_name(copy):
+                    found.append(f"socket {copy!r}")
+    return found
+
+
+def _peer_name(connection: socket.socket) -> object:
+    try:
+        return connection.getpeername()
+    except OSError:
+        return None
 
 
 @pytest.fixture(autouse=True)

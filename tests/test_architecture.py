@@ -59,6 +59,7 @@ TRANSPORT_OWNERS = {
     "httpcore.protocols.flow",
     "httpcore.protocols.handshake",
     "httpcore.start_tls",
+    "httpcore.tls_transport",
     "httpcore.upgraded",  # flat, because the callback contract names it
 }
 TRANSPORT_CALLS = {

@@ -148,12 +148,35 @@ async def test_reading_without_a_pause_asks_for_nothing(queue: BodyQueue, produc
     assert producer.calls == []
 
 
-async def test_reader_that_waits_lets_no_pause_through_twice(queue: BodyQueue, producer: Producer) -> None:
+async def test_what_a_waiting_reader_is_woken_for_pauses_nobody(queue: BodyQueue, producer: Producer) -> None:
     reader = asyncio.create_task(queue.get())
     await asyncio.sleep(0)
     queue.put(bytes(11))
+    assert await reader == bytes(11)
+    assert producer.calls == []
+
+
+async def test_more_before_the_woken_reader_runs_pauses_the_producer(queue: BodyQueue, producer: Producer) -> None:
+    reader = asyncio.create_task(queue.get())
+    await asyncio.sleep(0)
+    queue.put(bytes(11))
+    queue.put(b"more")
+    assert producer.calls == ["pause"]
     await reader
+    assert await queue.get() == b"more"
     assert producer.calls == ["pause", "resume"]
+
+
+async def test_woken_reader_that_is_cancelled_leaves_a_queue_that_pauses(queue: BodyQueue, producer: Producer) -> None:
+    reader = asyncio.create_task(queue.get())
+    await asyncio.sleep(0)
+    queue.put(bytes(11))
+    reader.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reader
+    assert producer.calls == []
+    queue.put(b"more")
+    assert producer.calls == ["pause"]
 
 
 def test_take_all_returns_everything_and_resumes(queue: BodyQueue, producer: Producer) -> None:

@@ -135,7 +135,11 @@ INVALID: list[tuple[dict[str, object], type[Exception], str]] = [
 ]
 
 
-@pytest.mark.parametrize("arguments, error, text", INVALID, ids=[str(arguments) for arguments, _, _ in INVALID])
+# A name without an address in it is the same in every process that runs a part of the tests.
+NAMES = [str(arguments).partition(" at 0x")[0] for arguments, _, _ in INVALID]
+
+
+@pytest.mark.parametrize("arguments, error, text", INVALID, ids=NAMES)
 def test_invalid_argument_is_refused_at_once(arguments: dict[str, object], error: type[Exception], text: str) -> None:
     with pytest.raises(error, match=text):
         NetworkConfig(**arguments)  # type: ignore[arg-type]

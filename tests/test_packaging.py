@@ -29,6 +29,7 @@ RUNTIME = {
     "idna>=3.7",
 }
 EXTRAS = {
+    "fast": {"httptools>=0.7"},
     "system-certs": {"truststore>=0.10.4"},
     "zstd": {"backports.zstd>=1.0"},
     "test": None,  # the tools we develop with are nobody's contract

@@ -16,6 +16,7 @@ import pytest
 
 from httpcore import PUSHED, URL, InvalidURL, LocalProtocolError, Request, UnsupportedProtocol
 from httpcore.request import BodyTypes
+from httpcore.request_body import iterate_blocking
 
 HTTP = "http://example.org/path?query"
 CONTENT = b"Hello, world!"
@@ -463,6 +464,52 @@ async def test_file_that_a_callable_opens_is_closed(tmp_path: Path, to_the_end: 
         await anext(chunks)
         await chunks.aclose()  # type: ignore[attr-defined]
     assert [file.closed for file in opened] == [True] * (2 if to_the_end else 1)
+
+
+@pytest.mark.parametrize("blocking", [False, True])
+@pytest.mark.parametrize("grown", [0, 1, 100_000])
+async def test_of_a_file_that_grows_what_was_promised_is_read(tmp_path: Path, grown: int, blocking: bool) -> None:
+    content = os.urandom(100_000)
+    path = tmp_path / "content"
+    path.write_bytes(content)
+    with path.open("rb") as file:
+        file.seek(10_000)
+        request = Request("POST", HTTP, body=file)
+        with path.open("ab") as end:
+            end.write(bytes(grown))
+        for _ in range(2):
+            if blocking:
+                assert b"".join(iterate_blocking(file, 10_000, request.content_length)) == content[10_000:]
+            else:
+                assert await sent(request) == content[10_000:]
+            assert file.tell() == 100_000
+
+
+async def test_file_without_a_length_is_read_to_the_end_it_has_then(tmp_path: Path) -> None:
+    path = tmp_path / "content"
+    path.write_bytes(CONTENT)
+    with path.open("rb") as file:
+        request = Request("POST", HTTP, {"transfer-encoding": "chunked"}, file)
+        with path.open("ab") as end:
+            end.write(CONTENT)
+        assert await sent(request) == CONTENT + CONTENT
+
+
+async def test_regular_file_that_says_to_have_no_size_is_read_all_the_same() -> None:
+    path = Path("/proc/self/status")
+    request = Request("POST", HTTP, {"transfer-encoding": "chunked"}, lambda: path.open("rb"))
+    assert (await sent(request)).startswith(b"Name:")
+
+
+async def test_file_that_was_closed_or_cannot_be_read_fails_when_it_is_sent(tmp_path: Path) -> None:
+    path = tmp_path / "content"
+    path.write_bytes(CONTENT)
+    with path.open("rb") as file:
+        request = Request("POST", HTTP, body=file)
+    with pytest.raises(ValueError, match="closed file"):
+        await sent(request)
+    with path.open("wb") as writable, pytest.raises(io.UnsupportedOperation):
+        await sent(Request("POST", HTTP, {"transfer-encoding": "chunked"}, writable))
 
 
 # Pushed

@@ -646,7 +646,10 @@ async def test_tls_cannot_begin_under_a_protocol_that_is_attached(tls: TLSFiles)
     await through(Tunnel(tls.server_context), use)
 
 
-async def test_much_that_comes_together_with_the_end_of_the_handshake_is_read_and_does_not_block(tls: TLSFiles) -> None:
+async def test_much_that_comes_together_with_the_end_of_the_handshake_is_read_and_does_not_block(
+    tls: TLSFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("httpcore.tls_transport._READ_SIZE", 256 * 1024)  # or less would come at once
     context = tls.server_context
     context.maximum_version = ssl.TLSVersion.TLSv1_2  # in which the server has the last word
     greeting = MEBIBYTE * 2

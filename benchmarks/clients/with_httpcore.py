@@ -1,4 +1,4 @@
-"""httpcore, as it is in this tree."""
+"""httpcore, as it is in this tree, with what is installed beside it."""
 
 from __future__ import annotations
 
@@ -9,23 +9,26 @@ import httpcore
 
 
 @asynccontextmanager
-async def open_client(connections: int) -> AsyncIterator[httpcore.ConnectionPool]:
+async def open_client(connections: int, authority: str | None, http2: bool) -> AsyncIterator[httpcore.ConnectionPool]:
     timeout = httpcore.TimeoutConfig(60)
     limits = httpcore.PoolLimits(soft_limit=connections, hard_limit=connections)
-    async with httpcore.ConnectionPool(timeout=timeout, limits=limits) as pool:
-        yield pool
-
-
-@asynccontextmanager
-async def open_http2_client(connections: int, authority: str) -> AsyncIterator[httpcore.ConnectionPool]:
-    timeout = httpcore.TimeoutConfig(60)
-    limits = httpcore.PoolLimits(soft_limit=connections, hard_limit=connections)
-    async with httpcore.ConnectionPool(httpcore.SSLConfig(verify=authority), timeout=timeout, limits=limits) as pool:
+    ssl = None if authority is None else httpcore.SSLConfig(verify=authority)
+    async with httpcore.ConnectionPool(ssl, timeout, limits) as pool:
         yield pool
 
 
 async def small(pool: httpcore.ConnectionPool, url: str) -> int:
     response = await pool.request("GET", url)
+    return len(response.body)
+
+
+async def once(pool: httpcore.ConnectionPool, url: str) -> int:
+    response = await pool.request("GET", url, headers={"connection": "close"})
+    return len(response.body)
+
+
+async def post(pool: httpcore.ConnectionPool, url: str, body: bytes) -> int:
+    response = await pool.request("POST", url, headers={"content-type": "application/json"}, body=body)
     return len(response.body)
 
 
@@ -39,6 +42,12 @@ async def download(pool: httpcore.ConnectionPool, url: str) -> int:
 
 async def upload(pool: httpcore.ConnectionPool, url: str, chunks: AsyncIterator[bytes]) -> int:
     response = await pool.request("POST", url, body=chunks)
+    return len(response.body)
+
+
+async def upload_file(pool: httpcore.ConnectionPool, url: str, path: str) -> int:
+    with open(path, "rb") as file:
+        response = await pool.request("POST", url, body=file)
     return len(response.body)
 
 

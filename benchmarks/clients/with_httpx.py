@@ -10,22 +10,25 @@ import httpx
 
 
 @asynccontextmanager
-async def open_client(connections: int) -> AsyncIterator[httpx.AsyncClient]:
+async def open_client(connections: int, authority: str | None, http2: bool) -> AsyncIterator[httpx.AsyncClient]:
     limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
-    async with httpx.AsyncClient(limits=limits, timeout=httpx.Timeout(60)) as client:
-        yield client
-
-
-@asynccontextmanager
-async def open_http2_client(connections: int, authority: str) -> AsyncIterator[httpx.AsyncClient]:
-    limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
-    verify = ssl.create_default_context(cafile=authority)
-    async with httpx.AsyncClient(http2=True, verify=verify, limits=limits, timeout=httpx.Timeout(60)) as client:
+    verify = True if authority is None else ssl.create_default_context(cafile=authority)
+    async with httpx.AsyncClient(http2=http2, verify=verify, limits=limits, timeout=httpx.Timeout(60)) as client:
         yield client
 
 
 async def small(client: httpx.AsyncClient, url: str) -> int:
     response = await client.get(url)
+    return len(response.content)
+
+
+async def once(client: httpx.AsyncClient, url: str) -> int:
+    response = await client.get(url, headers={"connection": "close"})
+    return len(response.content)
+
+
+async def post(client: httpx.AsyncClient, url: str, body: bytes) -> int:
+    response = await client.post(url, content=body, headers={"content-type": "application/json"})
     return len(response.content)
 
 

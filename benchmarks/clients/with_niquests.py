@@ -13,12 +13,13 @@ import niquests
 
 
 @asynccontextmanager
-async def open_http2_client(connections: int, authority: str) -> AsyncIterator[niquests.AsyncSession]:
+async def open_client(connections: int, authority: str | None, http2: bool) -> AsyncIterator[niquests.AsyncSession]:
     session = niquests.AsyncSession(
         pool_maxsize=connections,
         revocation_configuration=None,  # no other client asks whether the certificate was revoked
         timeout=60.0,
-        verify=authority,
+        verify=True if authority is None else authority,
+        disable_http2=not http2,
     )
     session.trust_env = False  # variables that name authorities would win over `verify`
     async with session:
@@ -27,6 +28,16 @@ async def open_http2_client(connections: int, authority: str) -> AsyncIterator[n
 
 async def small(session: niquests.AsyncSession, url: str) -> int:
     response = await session.get(url)
+    return len(response.content)
+
+
+async def once(session: niquests.AsyncSession, url: str) -> int:
+    response = await session.get(url, headers={"connection": "close"})
+    return len(response.content)
+
+
+async def post(session: niquests.AsyncSession, url: str, body: bytes) -> int:
+    response = await session.post(url, data=body, headers={"content-type": "application/json"})
     return len(response.content)
 
 

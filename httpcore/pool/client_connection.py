@@ -25,9 +25,10 @@ from httpcore.pool.routes import (
 )
 from httpcore.pool.slots import Slots
 from httpcore.protocols.base import DEFAULT_TIMEOUT, HTTPProtocol
+from httpcore.protocols.codecs import CodecName
 from httpcore.protocols.exchange import HTTPExchange
 from httpcore.protocols.handshake import Versions
-from httpcore.protocols.http2 import HTTP2Protocol
+from httpcore.protocols.http11 import HTTP11Protocol
 from httpcore.proxies import ProxyChooser, ProxyOverride
 from httpcore.proxy_protocol import ProxyProtocol
 from httpcore.tls import ContextCache
@@ -73,6 +74,7 @@ class ClientConnection(Dispatcher):
         timeout: TimeoutTypes = None,
         http1: bool = True,
         http2: bool | HTTP2Config = True,
+        http1_codec: CodecName = "auto",
         trace: TraceHook | None = None,
         max_body_size: int | None = DEFAULT_MAX_BODY_SIZE,
         high_water: int = DEFAULT_HIGH_WATER,
@@ -89,7 +91,7 @@ class ClientConnection(Dispatcher):
             ssl: an `SSLConfig` or an `ssl.SSLContext`; `None` verifies against certifi's authorities.
             timeout: a `TimeoutConfig`, or seconds for each; `None` is 5 seconds each. It holds for this call and is
                 the default for requests.
-            http1, http2: as for `ConnectionPool`. What is to be upgraded needs `http2=False`.
+            http1, http2, http1_codec: as for `ConnectionPool`. What is to be upgraded needs `http2=False`.
             trace: a hook, for this call and for requests that have none of their own.
             max_body_size, high_water, low_water, proxy, network, proxy_protocol, connector: as for `ConnectionPool`. A
                 proxy that forwards requests cannot give what is to be upgraded: that needs a `Proxy` with `tunnel`.
@@ -97,10 +99,10 @@ class ClientConnection(Dispatcher):
         Raises:
             InvalidURL, UnsupportedProtocol: the URL.
             ConnectError, ConnectTimeout, ProxyError: no connection was made.
-            TypeError, ValueError: as for `ConnectionPool`.
+            TypeError, ValueError, ImportError: as for `ConnectionPool`.
         """
         origin = parse_url(url).origin
-        versions = Versions.of(http1, http2)
+        versions = Versions.of(http1, http2, http1_codec)
         options = NO_OPTIONS.override(ssl, proxy, network, proxy_protocol)
         check_connector(connector, options)
         seconds = TimeoutConfig.of(timeout, DEFAULT_TIMEOUT).connect_timeout
@@ -155,9 +157,9 @@ class ClientConnection(Dispatcher):
             exchange.fail(LocalProtocolError("ssl, proxy, network and proxy_protocol are for connect()"))
         elif exchange.request.url.origin != self.origin:
             exchange.fail(LocalProtocolError(f"the request is for another origin than {self.origin}"))
-        elif exchange.request.upgrades and isinstance(self._protocol, HTTP2Protocol):
+        elif exchange.request.upgrades and not isinstance(self._protocol, HTTP11Protocol):
             exchange.fail(LocalProtocolError(NO_UPGRADE))
-        elif exchange.request.protocol is not None and not isinstance(self._protocol, HTTP2Protocol):
+        elif exchange.request.protocol is not None and isinstance(self._protocol, HTTP11Protocol):
             exchange.fail(LocalProtocolError(NO_EXTENDED_CONNECT))
         elif self._exposes_proxy_credentials and b"proxy-authorization" in exchange.request.names:
             exchange.fail(LocalProtocolError(NO_PROXY_CREDENTIALS))

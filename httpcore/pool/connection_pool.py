@@ -16,6 +16,7 @@ from httpcore.pool.connector import Connector, Dialer, check_connector
 from httpcore.pool.dispatcher import DEFAULT_MAX_BODY_SIZE, Dispatcher
 from httpcore.pool.routes import NO_OPTIONS, Route, RouteOptions
 from httpcore.pool.slots import Slots
+from httpcore.protocols.codecs import CodecName
 from httpcore.protocols.exchange import HTTPExchange
 from httpcore.protocols.handshake import Versions
 from httpcore.proxies import ProxyChooser, ProxyOverride
@@ -48,6 +49,8 @@ class ConnectionPool(Dispatcher):
         http2: whether HTTP/2 may be spoken; an `HTTP2Config` says how. Over TLS the server chooses among both, HTTP/2
             being preferred (ALPN). Without TLS it is spoken if `http1=False`, and servers have to understand it
             ("prior knowledge"). A request with an `upgrade` field goes over HTTP/1.1, on a connection of its own kind.
+        http1_codec: what reads and writes HTTP/1.1: `"h11"`, or `"llhttp"`, which accepts the same, is faster, and
+            needs the extra `httpcore[fast]`. `"auto"` is the latter where it is installed.
         trace: a hook for every exchange that has none of its own, and for what happens to idle connections.
         max_body_size: bytes that a response which is not streamed may have, once decoded (100 MiB); `None` sets no
             limit.
@@ -62,8 +65,9 @@ class ConnectionPool(Dispatcher):
 
     Raises:
         TypeError: an argument is something else.
-        ValueError: a timeout, water mark or proxy is impossible; no version of HTTP is left; or there are both
-            `network` and a `connector`, which makes sockets in its own way.
+        ValueError: a timeout, water mark or proxy is impossible; no version of HTTP is left; there is no such codec; or
+            there are both `network` and a `connector`, which makes sockets in its own way.
+        ImportError: `http1_codec="llhttp"` without the extra.
     """
 
     def __init__(
@@ -74,6 +78,7 @@ class ConnectionPool(Dispatcher):
         *,
         http1: bool = True,
         http2: bool | HTTP2Config = True,
+        http1_codec: CodecName = "auto",
         trace: TraceHook | None = None,
         max_body_size: int | None = DEFAULT_MAX_BODY_SIZE,
         high_water: int = DEFAULT_HIGH_WATER,
@@ -96,7 +101,7 @@ class ConnectionPool(Dispatcher):
         if limits is not None and not isinstance(limits, PoolLimits):
             raise TypeError(f"limits takes a PoolLimits, not {type(limits).__name__}")
         self._limits = PoolLimits() if limits is None else limits
-        self._versions = Versions.of(http1, http2)
+        self._versions = Versions.of(http1, http2, http1_codec)
         check_connector(connector, self._options)
         self._connector = connector
         self._contexts = ContextCache()

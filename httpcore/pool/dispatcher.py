@@ -186,7 +186,7 @@ class Dispatcher(ABC):
             DecodingError, ResponseTooLarge: the content cannot be had.
             Exception: what the body raised.
         """
-        request = Request(method, url, headers, body, target=target, trailers=trailers, protocol=protocol)
+        request = Request.of(method, url, headers, body, target, trailers, protocol)
         if _offers_codings(request, stream, decode):
             request.headers.append((b"Accept-Encoding", accept_encoding()))
         options = self._options_of(ssl, proxy, network, proxy_protocol)
@@ -233,7 +233,7 @@ class Dispatcher(ABC):
         self._submit(exchange, options)
         try:
             response = await future
-            if not stream:
+            if not stream and not response.take_complete():
                 await response.read()
         except BaseException:
             exchange.abort()

@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 
 from httpcore.config import PoolLimits
-from httpcore.pool.slot import SLOT, Lane, Slot, SlotEvent
+from httpcore.pool.slot import RELEASE, Lane, Slot
 from httpcore.protocols.deadlines import Deadline
 
 __all__ = ["IdleSlots"]
@@ -46,7 +46,7 @@ class IdleSlots:
         slot.expires_at = float("inf") if expiry is None else now + expiry
         if hint is not None:
             slot.expires_at = min(slot.expires_at, now + max(hint - _HINT_MARGIN, hint / 2))
-        slot.state = SLOT[slot.state, SlotEvent.RELEASE]
+        slot.state = RELEASE[slot.state]
         self._slots[slot] = None
         slot.lane.idle[slot] = None
         if limits.soft_limit is not None and len(self._slots) > limits.soft_limit:

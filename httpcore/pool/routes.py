@@ -152,14 +152,16 @@ class Route(NamedTuple):
                 would reach its origin.
             ConnectError: see `to`.
         """
-        route = cls.to(request.url.origin, options, versions, forward=can_forward(request, options.network))
-        if request.upgrades and route.http2:
+        forward = options.proxy is None or can_forward(request, options.network)
+        route = cls.to(request.url.origin, options, versions, forward=forward)
+        names = request.names
+        if b"upgrade" in names and route.http2:
             if not versions.http1:
                 raise LocalProtocolError(NO_UPGRADE)
             route = route._replace(http2=False)
         if request.protocol is not None and not route.http2:
             raise LocalProtocolError(NO_EXTENDED_CONNECT)
-        if b"proxy-authorization" in request.names and route.exposes_proxy_credentials(options):
+        if b"proxy-authorization" in names and route.exposes_proxy_credentials(options):
             raise LocalProtocolError(NO_PROXY_CREDENTIALS)
         return route
 

@@ -12,10 +12,10 @@ from httpcore.pool.routes import Route
 from httpcore.pool.waiters import Waiter
 from httpcore.protocols.base import HTTPProtocol
 from httpcore.protocols.exchange import HTTPExchange, Replay
-from httpcore.protocols.http2 import HTTP2Protocol
+from httpcore.protocols.http11 import HTTP11Protocol
 from httpcore.protocols.states import Transitions
 
-__all__ = ["SLOT", "UNKNOWN_WIDTH", "Lane", "Slot", "SlotEvent", "SlotState"]
+__all__ = ["LEASE", "RELEASE", "SLOT", "UNKNOWN_WIDTH", "Lane", "Slot", "SlotEvent", "SlotState"]
 
 UNKNOWN_WIDTH = 2**31 - 1
 """What a connection is expected to carry while the version of HTTP is not known: enough that everybody waits for it."""
@@ -60,6 +60,10 @@ SLOT: Transitions[SlotState, SlotEvent] = Transitions(
         (SlotState.DRAINING, SlotEvent.CLOSE): SlotState.CLOSED,
     }
 )
+
+
+LEASE = SLOT.on(SlotEvent.LEASE)
+RELEASE = SLOT.on(SlotEvent.RELEASE)
 
 
 class Lane:
@@ -163,6 +167,10 @@ class Slot:
 
     def reset_tunnels(self) -> None:
         """Ends the tunnels that its connection carries, if that is of HTTP/2, without waiting for the proxy's part."""
+        if isinstance(self.protocol, HTTP11Protocol):
+            return
+        from httpcore.protocols.http2 import HTTP2Protocol  # it was imported when the connection was made
+
         if isinstance(self.protocol, HTTP2Protocol):
             for stream in tuple(self.protocol.streams.values()):
                 stream.abort_tunnel()

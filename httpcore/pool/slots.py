@@ -30,7 +30,7 @@ from httpcore.pool.idle import IdleSlots
 from httpcore.pool.lifeline import Lifeline
 from httpcore.pool.retries import may_replay
 from httpcore.pool.routes import Route
-from httpcore.pool.slot import SLOT, Lane, Slot, SlotEvent, SlotState
+from httpcore.pool.slot import LEASE, SLOT, Lane, Slot, SlotEvent, SlotState
 from httpcore.pool.waiters import Waiters
 from httpcore.protocols.base import HTTPProtocol
 from httpcore.protocols.exchange import HTTPExchange
@@ -241,7 +241,7 @@ class Slots:
         assert slot.protocol is not None
         if slot.state == SlotState.IDLE:
             self._idle.remove(slot)
-        slot.state = SLOT[slot.state, SlotEvent.LEASE]
+        slot.state = LEASE[slot.state]
         if not slot.multiplexed:
             exchange.replay = slot.lane.replay
             slot.protocol.start(exchange)
@@ -289,7 +289,7 @@ class Slots:
 
     def _keep(self, slot: Slot) -> None:
         self._idle.add(slot)
-        if self._dials.crowded_by_others(slot.lane) and slot.state == SlotState.IDLE:
+        if self._waiters.queued_count and self._dials.crowded_by_others(slot.lane) and slot.state == SlotState.IDLE:
             # Somebody of another origin waits for a place: an idle connection gives its own up.
             slot.close("its place is needed for another origin")
 

@@ -20,7 +20,7 @@ from httpcore.egress import Egress, EgressCandidate
 from httpcore.exceptions import ConnectError, ConnectTimeout, HTTPCoreError
 from httpcore.network import NetworkConfig
 from httpcore.resolver import Resolution, Resolver
-from httpcore.start_tls import TLS_SHUTDOWN_TIMEOUT
+from httpcore.start_tls import connect_tls
 from httpcore.tls import describe_tls_error
 from httpcore.trace import ResolveComplete, ResolveStarted, TCPConnected, TLSEstablished, TraceHook, emit
 from httpcore.urls import Origin
@@ -67,7 +67,6 @@ class TCPConnector:
         """See `Connector.connect`."""
         loop = asyncio.get_running_loop()
         path = None if self._network is None else self._network.uds
-        shutdown_timeout = None if ssl_context is None else TLS_SHUTDOWN_TIMEOUT
         try:
             # From here to the transport nothing is awaited: there the socket would have no owner.
             sock = await (self._open_tcp(loop, origin, trace) if path is None else self._open_unix(loop, path))
@@ -79,20 +78,22 @@ class TCPConnector:
                     raise
                 emit(trace, TCPConnected(loop.time(), address), loop)
             create = loop.create_connection if path is None else loop.create_unix_connection
-            transport, protocol = await create(
-                protocol_factory,
-                sock=sock,
-                ssl=ssl_context,
-                server_hostname=server_hostname,
-                ssl_shutdown_timeout=shutdown_timeout,
-            )
+            if ssl_context is None:
+                _, protocol = await create(protocol_factory, sock=sock)
+                return protocol
+            try:
+                protocol = protocol_factory()
+            except BaseException:
+                sock.close()
+                raise
+            tls = await connect_tls(create, sock, protocol, ssl_context, server_hostname)
         except HTTPCoreError:  # first: a ConnectTimeout is an OSError too
             raise
         except OSError as exc:
             raise translate(exc, path) from exc
-        if trace is not None and ssl_context is not None:
-            tls = transport.get_extra_info("ssl_object")
-            emit(trace, TLSEstablished(loop.time(), tls.version(), tls.selected_alpn_protocol()), loop)
+        if trace is not None:
+            version, alpn_protocol = tls.ssl_object.version(), tls.ssl_object.selected_alpn_protocol()
+            emit(trace, TLSEstablished(loop.time(), version, alpn_protocol), loop)
         return protocol
 
     async def _open_tcp(

@@ -8,6 +8,7 @@ from httpcore.headers import Headers
 
 if TYPE_CHECKING:
     from httpcore.protocols.exchange import HTTPExchange
+    from httpcore.protocols.file_sender import FileSender
 
 __all__ = ["Carrier", "Holder"]
 
@@ -27,6 +28,10 @@ class Carrier(Holder, Protocol):
 
     def end_body(self, exchange: HTTPExchange, trailers: Headers) -> None:
         """Ends the body."""
+
+    def file_sender(self, exchange: HTTPExchange) -> FileSender | None:
+        """Returns what sends a file as the body, past the transport; `None` where that is not possible."""
+        return None
 
     def pause_reading(self, exchange: HTTPExchange) -> None:
         """Withholds what comes for this exchange."""

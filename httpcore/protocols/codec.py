@@ -2,8 +2,8 @@
 
 A codec lives for one exchange. It knows the wire's rules and limits; `HTTP11Protocol` knows everything else. `Codec`
 holds what is the same whoever parses: writing a request that `Request` has validated already, the framing of the
-response (RFC 9112 6.3), counting the bytes of a body whose length is known or that ends with the connection, and the
-head that nearly all responses have. The rest needs a parser, which a subclass brings: h11, or llhttp.
+response (RFC 9112 6.3), counting the bytes of a body whose length is known or that ends with the connection, the head
+that nearly all responses have, and nearly all chunks. The rest needs a parser, which a subclass brings: h11, or llhttp.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from enum import IntEnum
-from typing import NamedTuple, TypeAlias
 
 from httpcore.exceptions import LocalProtocolError, RemoteProtocolError
 from httpcore.handlers import ResponseHead
 from httpcore.headers import Headers
+from httpcore.protocols.chunks import ChunkReader
+from httpcore.protocols.codec_events import CodecEvent, EndOfMessage, Interim, Switched
 from httpcore.request import Request
 
 __all__ = [
@@ -24,11 +25,7 @@ __all__ = [
     "MAX_HEAD_SIZE",
     "MAX_LENGTH_DIGITS",
     "Codec",
-    "CodecEvent",
-    "EndOfMessage",
-    "Interim",
     "Mode",
-    "Switched",
     "cut_off",
 ]
 
@@ -54,40 +51,20 @@ _COMMON_HEAD = re.compile(
 _FIELD = re.compile(rb"([^:]++):[\t ]*+([^\r]*+)\r\n")
 
 
-class Interim(NamedTuple):
-    """An interim (1xx) response."""
-
-    status_code: int
-    headers: Headers
-
-
-class EndOfMessage(NamedTuple):
-    """The response ended as it should."""
-
-    trailers: Headers
-
-
-class Switched(NamedTuple):
-    """The connection is no longer HTTP (101, or 2xx to CONNECT); `leftover` came behind the head."""
-
-    leftover: bytes
-
-
-CodecEvent: TypeAlias = bytes | ResponseHead | EndOfMessage | Interim | Switched | RemoteProtocolError
-"""A piece of content, or what happened. An error is always the last."""
-
-
 class Mode(IntEnum):
     """How the response's bytes are to be read (RFC 9112 6.3)."""
 
     HEAD = 0  # by the parser, but for the common head
-    CHUNKED = 1  # by the parser
-    LENGTH = 2
-    UNTIL_CLOSE = 3
-    DONE = 4
+    CHUNKED = 1
+    ODD_CHUNKS = 2  # by the parser
+    LENGTH = 3
+    UNTIL_CLOSE = 4
+    DONE = 5
 
 
 _COUNTED = (Mode.LENGTH, Mode.UNTIL_CLOSE)
+_WITHOUT_CONTENT = (204, 304)
+_OF_FRAMING = frozenset({b"content-length", b"transfer-encoding", b"connection", b"keep-alive"})
 
 
 class Codec(ABC):
@@ -99,6 +76,7 @@ class Codec(ABC):
 
     __slots__ = (
         "_chunked_body",
+        "_chunks",
         "_head_size",
         "_leftover",
         "_method",
@@ -121,7 +99,8 @@ class Codec(ABC):
         self._mode = Mode.HEAD
         self._head_size = 0  # bytes received before the final response's head was complete
         self._remaining = 0  # bytes of content that must still come, for LENGTH
-        self._overhead = 0  # bytes, for CHUNKED
+        self._chunks: ChunkReader  # for CHUNKED
+        self._overhead = 0  # bytes, for ODD_CHUNKS
         self._leftover = 0  # bytes that came behind the response
         self.keep_alive_hint: float | None = None
         self._persists = True  # whether neither side wants to close (RFC 9112 9.3)
@@ -132,18 +111,20 @@ class Codec(ABC):
         """Returns the request line and header section; `without_body` leaves `transfer-encoding` and `expect` out."""
         if request.protocol is not None:
             raise LocalProtocolError("extended CONNECT needs HTTP/2 (RFC 8441), and the server speaks HTTP/1.1")
-        fields = [b"%b: %b\r\n" % pair for pair in request.headers]
+        headers: list[tuple[bytes, bytes]] = request.headers
         if without_body:
             # Without content there is nothing to be continued with either (RFC 9110 10.1.1).
-            fields = [field for field in fields if not field.lower().startswith((b"transfer-encoding:", b"expect:"))]
+            headers = [pair for pair in headers if pair[0].lower() not in (b"transfer-encoding", b"expect")]
         self._chunked_body = request.chunked and not without_body
         self._to_send = request.content_length or 0
         self._method = request.method
-        self._upgrades = request.upgrades
+        self._upgrades = b"upgrade" in request.names
         self._persists = not request.closes
-        head = b"%b %b HTTP/1.1\r\n%b\r\n" % (request.method, request.target, b"".join(fields))
+        fields = b"".join([b"\r\n%b: %b" % pair for pair in headers])
+        head = b"%b %b HTTP/1.1%b\r\n\r\n" % (request.method, request.target, fields)
         # What the request was made from was checked then; but its headers are a list, which checks nothing.
-        if head.count(b"\n") != len(fields) + 2 or head.count(b"\r") != len(fields) + 2 or b"\0" in head:
+        lines = len(headers) + 2
+        if head.count(b"\n") != lines or head.count(b"\r") != lines or b"\0" in head:
             raise LocalProtocolError("a header that was put into the request's list has a line end or NUL in it")
         return head
 
@@ -156,6 +137,11 @@ class Codec(ABC):
             raise LocalProtocolError("the body is longer than its content-length")
         self._to_send -= size
         return [data]
+
+    def count_data(self, size: int) -> None:
+        """So much of a body whose length is known, and no more than is left of it, was sent without `send_data`."""
+        assert self._to_send is not None and size <= self._to_send
+        self._to_send -= size
 
     def send_eof(self, trailers: Headers) -> bytes:
         """Returns what ends the body: b"" where nothing needs to."""
@@ -179,21 +165,16 @@ class Codec(ABC):
             return events
         try:
             if not data:
-                raise cut_off(self._head_size)
-            if mode == Mode.HEAD:
+                raise cut_off(self._head_size or mode)
+            if mode == Mode.CHUNKED:
+                rest = self._chunks.feed(data, events)
+                if rest is not None:
+                    self._receive_odd(rest, events)
+            elif mode == Mode.HEAD:
                 self._head_size += len(data)
                 self._parse_heads(data, events)
-            if self._mode == Mode.CHUNKED:
-                size = len(data) if mode == Mode.CHUNKED else len(self._rest())
-                content, chunks, end = self._parse_chunks(data if mode == Mode.CHUNKED else None, events)
-                # One byte of content in each chunk, or an extension behind each size, keeps a reader busy with nothing.
-                needed = content + chunks * _FREE_PER_CHUNK + content * _FREE_PER_BYTE
-                self._overhead = max(self._overhead + size - self._leftover - needed, 0)
-                if self._overhead > MAX_CHUNK_OVERHEAD:
-                    limit = f"{MAX_CHUNK_OVERHEAD} bytes more than the content needs"
-                    raise RemoteProtocolError(f"chunk framing and trailers came to over {limit}")
-                if end is not None:
-                    events.append(end)
+            else:
+                self._receive_odd(data, events)
         except RemoteProtocolError as exc:
             events.append(exc)
         return events
@@ -214,8 +195,8 @@ class Codec(ABC):
         """
 
     @abstractmethod
-    def _parse_chunks(self, data: bytes | None, events: list[CodecEvent]) -> tuple[int, int, EndOfMessage | None]:
-        """Appends the content that `data` brought; `None` stands for what `_rest` gives.
+    def _parse_chunks(self, data: bytes, events: list[CodecEvent]) -> tuple[int, int, EndOfMessage | None]:
+        """Appends the content that `data` brought. The first time that begins with the size of a chunk.
 
         Returns:
             How many bytes of content these were, how many chunks began in it, and what `_end` returns once the last
@@ -227,7 +208,7 @@ class Codec(ABC):
 
     @abstractmethod
     def _rest(self) -> bytes:
-        """Returns what was received and is not parsed yet."""
+        """Returns what came behind the head that `_parse_heads` hands over."""
 
     # What is the same for all of them.
 
@@ -241,20 +222,34 @@ class Codec(ABC):
         if b" \r" in lines or b"\t\r" in lines:
             raw = [(name, value.rstrip(b"\t ")) for name, value in raw]
         headers = Headers([(name.lower(), value) for name, value in raw])
-        length: bytes | None = None
+        length: int | None = None
+        chunked = False
         for name, value in headers:
-            if name == b"content-length":
-                if length is not None or not value.isdigit() or len(value) > MAX_LENGTH_DIGITS:
-                    return False
-                length = value
-            elif name == b"transfer-encoding":
-                return False
+            if name in _OF_FRAMING:
+                if name == b"content-length":
+                    if length is not None or chunked or not value.isdigit() or len(value) > MAX_LENGTH_DIGITS:
+                        return False
+                    length = int(value)
+                elif name == b"transfer-encoding":
+                    if length is not None or chunked or value != b"chunked":
+                        return False
+                    chunked = True
+                else:
+                    self._look_at_persistence(name, value)
         if len(raw) > MAX_FIELDS:
             return False
         status_code = int(status)
         events.append(ResponseHead(status_code, reason, b"HTTP/1.1", headers, raw))
-        self._choose_mode(status_code, b"1.1", headers)
-        self._receive_rest(data[match.end() :], events)
+        rest = data[match.end() :]
+        if length == len(rest) and rest and status_code not in _WITHOUT_CONTENT and self._method != b"HEAD":
+            events.append(rest)  # all of it is there: most often it is
+            events.append(self._end(0))
+            return True
+        self._choose_mode(status_code, b"1.1", length, chunked=chunked)
+        try:
+            self._receive_rest(rest, events)
+        except RemoteProtocolError as exc:
+            events.append(exc)
         return True
 
     def _head_parsed(
@@ -265,7 +260,7 @@ class Codec(ABC):
         raw: list[tuple[bytes, bytes]],
         events: list[CodecEvent],
     ) -> None:
-        """Appends a head; and, if it is the final one's, what of the body came with it, unless that is chunked.
+        """Appends a head; and, if it is the final one's, what of the body came with it.
 
         Args:
             status_code: 100 to 999.
@@ -273,6 +268,9 @@ class Codec(ABC):
             http_version: such as b"1.1".
             raw: the fields. Those that say how the message is framed are valid, and given once each.
             events: where to append.
+
+        Raises:
+            RemoteProtocolError: it breaks a rule or is over a limit, or the body does.
         """
         size = self._head_size
         if size > MAX_HEAD_SIZE:  # what came behind the head in the same piece is not part of it
@@ -294,12 +292,6 @@ class Codec(ABC):
             self._mode = Mode.DONE
             events.append(Switched(self._rest()))
             return
-        self._choose_mode(status_code, http_version, headers)
-        if self._mode != Mode.CHUNKED:
-            self._receive_rest(self._rest(), events)
-
-    def _choose_mode(self, status_code: int, http_version: bytes, headers: Headers) -> None:
-        # RFC 9112 6.3. That the fields are well-formed, and the only transfer coding is chunked, was seen to.
         length: int | None = None
         chunked = False
         for name, value in headers:
@@ -307,20 +299,30 @@ class Codec(ABC):
                 length = int(value)
             elif name == b"transfer-encoding":
                 chunked = True
-            elif name == b"connection":
-                if b"close" in value.lower().replace(b" ", b"").replace(b"\t", b"").split(b","):
-                    self._persists = False
-            elif name == b"keep-alive":
-                match = _KEEP_ALIVE_TIMEOUT.search(value)
-                self.keep_alive_hint = None if match is None else float(match[1])
+            elif name in _OF_FRAMING:
+                self._look_at_persistence(name, value)
+        self._choose_mode(status_code, http_version, length, chunked=chunked)
+        self._receive_rest(self._rest(), events)
+
+    def _look_at_persistence(self, name: bytes, value: bytes) -> None:
+        if name == b"connection":
+            if value != b"keep-alive" and b"close" in [token.strip(b" \t") for token in value.lower().split(b",")]:
+                self._persists = False
+        else:
+            match = _KEEP_ALIVE_TIMEOUT.search(value)
+            self.keep_alive_hint = None if match is None else float(match[1])
+
+    def _choose_mode(self, status_code: int, http_version: bytes, length: int | None, *, chunked: bool) -> None:
+        # RFC 9112 6.3. That the fields are well-formed, and the only transfer coding is chunked, was seen to.
         if http_version < b"1.1":
             self._persists = False
         if chunked and length is not None:
             self._persists = False  # somebody on the way may have read it otherwise (RFC 9112 6.3, third rule)
-        if self._method == b"HEAD" or status_code in (204, 304):
+        if self._method == b"HEAD" or status_code in _WITHOUT_CONTENT:
             self._mode = Mode.DONE
         elif chunked:
             self._mode = Mode.CHUNKED
+            self._chunks = ChunkReader()
         elif length is not None:
             self._mode = Mode.LENGTH
             self._remaining = length
@@ -329,9 +331,13 @@ class Codec(ABC):
             self._persists = False
 
     def _receive_rest(self, rest: bytes, events: list[CodecEvent]) -> None:
-        """Appends what came behind the final head in the same piece, in all modes but CHUNKED."""
+        """Appends what came behind the final head in the same piece."""
         if self._mode == Mode.DONE:
             events.append(self._end(len(rest)))
+        elif self._mode == Mode.CHUNKED:
+            odd = self._chunks.feed(rest, events)
+            if odd is not None:
+                self._receive_odd(odd, events)
         elif rest or (self._mode == Mode.LENGTH and not self._remaining):
             self._receive_body(rest, events)
 
@@ -347,6 +353,22 @@ class Codec(ABC):
             if remaining:
                 events.append(data if size == remaining else data[:remaining])
             events.append(self._end(size - remaining))
+
+    def _receive_odd(self, data: bytes, events: list[CodecEvent]) -> None:
+        """Appends what is behind the chunks of the common form: nothing, or others, or trailers."""
+        if self._chunks.ended:
+            events.append(self._end(len(data)))
+            return
+        self._mode = Mode.ODD_CHUNKS
+        content, chunks, end = self._parse_chunks(data, events)
+        # One byte of content in each chunk, or an extension behind each size, keeps a reader busy with nothing.
+        needed = content + chunks * _FREE_PER_CHUNK + content * _FREE_PER_BYTE
+        self._overhead = max(self._overhead + len(data) - self._leftover - needed, 0)
+        if self._overhead > MAX_CHUNK_OVERHEAD:
+            limit = f"{MAX_CHUNK_OVERHEAD} bytes more than the content needs"
+            raise RemoteProtocolError(f"chunk framing and trailers came to over {limit}")
+        if end is not None:
+            events.append(end)
 
     def _end(self, leftover: int, trailers: list[tuple[bytes, bytes]] | None = None) -> EndOfMessage:
         """Ends the response, behind which so many bytes came."""

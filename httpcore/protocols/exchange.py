@@ -17,6 +17,7 @@ from httpcore.exceptions import HTTPCoreError, LocalProtocolError, Phase, Respon
 from httpcore.handlers import ConnectionInfo, Exchange, ResponseHandler, ResponseHead, Timings
 from httpcore.headers import Headers, HeaderTypes, check_trailers
 from httpcore.protocols.carrier import Carrier, Holder
+from httpcore.protocols.file_sender import FileSender
 from httpcore.protocols.pump import BodyPump
 from httpcore.protocols.states import RECEIVE, SEND, ReceiveEvent, ReceiveState, SendEvent, SendState
 from httpcore.request import Request
@@ -42,6 +43,9 @@ _RAISED = (Exception, asyncio.CancelledError)
 # Who is told once the exchange is over. Handlers refer to their exchanges; an exchange that went on referring to its
 # handler would leave a cycle behind for each request.
 _NOBODY = ResponseHandler()
+
+_SEND_HEAD, _BODY_SENT = SEND.on(SendEvent.SEND_HEAD), SEND.on(SendEvent.END)
+_HEAD_RECEIVED, _RESPONSE_ENDED = RECEIVE.on(ReceiveEvent.HEAD), RECEIVE.on(ReceiveEvent.END)
 
 Replay: TypeAlias = Callable[["HTTPExchange", HTTPCoreError], bool]
 
@@ -218,7 +222,7 @@ class HTTPExchange(Exchange):
 
     def head_sent(self) -> None:
         """The request's head is being handed to the transport."""
-        self.send = SEND[self.send, SendEvent.SEND_HEAD]
+        self.send = _SEND_HEAD[self.send]
         self.head_written = self.request_sent = True
         if self.trace is not None:
             emit(self.trace, HeadSent(self.loop.time(), *self._where), self.loop)
@@ -235,7 +239,7 @@ class HTTPExchange(Exchange):
 
     def body_sent(self) -> None:
         """The last byte of the request was handed to the transport."""
-        self.send = SEND[self.send, SendEvent.END]
+        self.send = _BODY_SENT[self.send]
         self._sent_at = self.loop.time()
         if self.trace is not None:
             emit(self.trace, BodySent(self._sent_at, *self._where), self.loop)
@@ -248,7 +252,7 @@ class HTTPExchange(Exchange):
 
     def head_received(self, head: ResponseHead) -> None:
         """The final response's head came. Tells the handler."""
-        self.receive = RECEIVE[self.receive, ReceiveEvent.HEAD]
+        self.receive = _HEAD_RECEIVED[self.receive]
         self._response_at = self.loop.time()
         if self.trace is not None:
             first_byte = self._response_at if self.first_byte_at is None else self.first_byte_at
@@ -259,7 +263,7 @@ class HTTPExchange(Exchange):
         """The response ended as it should, and the carrier has let go. Tells the handler, unless it ended before."""
         if self.ended:  # by another handler, who heard first that the carrier is free
             return
-        self.receive = RECEIVE[self.receive, ReceiveEvent.END]
+        self.receive = _RESPONSE_ENDED[self.receive]
         self._end()
         if self.trace is not None:
             emit(self.trace, ResponseComplete(self.loop.time(), *self._where), self.loop)
@@ -349,6 +353,10 @@ class HTTPExchange(Exchange):
         """Ends the body."""
         if self._carrier is not None:
             self._carrier.end_body(self, trailers)
+
+    def file_sender(self) -> FileSender | None:
+        """Returns what sends a file as the body, past the transport; `None` where that is not possible."""
+        return None if self._carrier is None else self._carrier.file_sender(self)
 
     # Its own.
 

@@ -1,7 +1,7 @@
 """The HTTP/1.1 codec on h11: what `Codec` leaves to a parser.
 
-That is every head that is out of the ordinary, and every chunk. h11 is not asked to do what needs no parser: each call
-into its state machine costs more than all the rest of an exchange.
+That is every head, chunk and trailer section that is out of the ordinary. h11 is not asked to do what needs no parser:
+each call into its state machine costs more than all the rest of an exchange.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from typing import cast
 import h11
 
 from httpcore.exceptions import RemoteProtocolError, quote_peer_text
-from httpcore.protocols.codec import MAX_HEAD_SIZE, Codec, CodecEvent, EndOfMessage, Mode
+from httpcore.protocols.codec import MAX_HEAD_SIZE, Codec, Mode
+from httpcore.protocols.codec_events import CodecEvent, EndOfMessage
 
 __all__ = ["H11Codec"]
 
@@ -24,14 +25,24 @@ def _stand_in(method: bytes, upgrades: bool) -> h11.Request:
     return h11.Request(method=method, target=b"/", headers=headers)
 
 
+def _in_chunks() -> h11.Connection:
+    """Returns a connection that has come to where the size of a chunk is expected."""
+    connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD_SIZE)
+    connection.send(_stand_in(b"GET", False))
+    connection.receive_data(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+    connection.next_event()
+    return connection
+
+
 class H11Codec(Codec):
     """One exchange, for which an `h11.Connection` is made once it is needed: cheaper than to start a used one anew."""
 
-    __slots__ = ("_connection",)
+    __slots__ = ("_chunked", "_connection")
 
     def __init__(self) -> None:
         super().__init__()
-        self._connection: h11.Connection | None = None
+        self._connection: h11.Connection | None = None  # for heads
+        self._chunked: h11.Connection | None = None  # for the rest of a body, from some chunk on
 
     def _parse_heads(self, data: bytes, events: list[CodecEvent]) -> None:
         connection = self._connection
@@ -51,13 +62,13 @@ class H11Codec(Codec):
         except h11.RemoteProtocolError as exc:
             raise _broken(exc) from exc
 
-    def _parse_chunks(self, data: bytes | None, events: list[CodecEvent]) -> tuple[int, int, EndOfMessage | None]:
-        connection = self._connection
-        assert connection is not None  # it parsed the head
+    def _parse_chunks(self, data: bytes, events: list[CodecEvent]) -> tuple[int, int, EndOfMessage | None]:
+        if self._chunked is None:
+            self._chunked = _in_chunks()
+        connection = self._chunked
         content = chunks = 0
         try:
-            if data is not None:
-                connection.receive_data(data)
+            connection.receive_data(data)
             while True:
                 event = connection.next_event()
                 kind = type(event)
@@ -69,7 +80,7 @@ class H11Codec(Codec):
                     events.append(part)
                 elif kind is h11.EndOfMessage:
                     event = cast(h11.EndOfMessage, event)
-                    return content, chunks, self._end(len(self._rest()), event.headers.raw_items())
+                    return content, chunks, self._end(len(connection.trailing_data[0]), event.headers.raw_items())
                 else:  # NEED_DATA
                     return content, chunks, None
         except h11.RemoteProtocolError as exc:

@@ -10,7 +10,7 @@ from httpcore.config import HTTP2Config
 from httpcore.exceptions import ConnectError, ReadError
 from httpcore.pins import check_pins
 from httpcore.protocols.base import HTTPProtocol
-from httpcore.protocols.http2 import HTTP2Protocol
+from httpcore.protocols.codecs import CodecName, check_codec_name, codec_named
 from httpcore.protocols.http11 import HTTP11Protocol
 from httpcore.start_tls import start_tls
 from httpcore.trace import TLSEstablished, TraceHook, emit
@@ -25,18 +25,21 @@ class Versions(NamedTuple):
     Attributes:
         http1: whether HTTP/1.1 may be.
         http2: how HTTP/2 is; `None` if it may not be.
+        http1_codec: what reads and writes HTTP/1.1.
     """
 
     http1: bool
     http2: HTTP2Config | None
+    http1_codec: CodecName = "auto"
 
     @classmethod
-    def of(cls, http1: bool, http2: bool | HTTP2Config) -> Versions:
+    def of(cls, http1: bool, http2: bool | HTTP2Config, http1_codec: CodecName = "auto") -> Versions:
         """Returns what a caller asks for; `http2=True` is a default `HTTP2Config`.
 
         Raises:
             TypeError: one of them is something else.
-            ValueError: both are `False`.
+            ValueError: both versions are `False`, or there is no such codec.
+            ImportError: the codec needs an extra.
         """
         if not isinstance(http1, bool):
             raise TypeError(f"http1 takes a bool, not {type(http1).__name__}")
@@ -45,7 +48,10 @@ class Versions(NamedTuple):
         if http1 is http2 is False:
             raise ValueError("http1 and http2 are both False: there is nothing left to speak")
         config = http2 if isinstance(http2, HTTP2Config) else HTTP2Config() if http2 else None
-        return cls(http1, config)
+        name = check_codec_name(http1_codec)
+        if http1:
+            codec_named(name)  # imports it, which would hold up all connections if the first one did
+        return cls(http1, config, name)
 
     @property
     def alpn_protocols(self) -> tuple[str, ...]:
@@ -154,7 +160,7 @@ class Negotiation(asyncio.Protocol):
         transport.abort()
 
     def _choose(self, transport: asyncio.Transport) -> HTTPProtocol | None:
-        http1, http2 = self._versions
+        http1, http2, http1_codec = self._versions
         tls = None if self._plain else transport.get_extra_info("ssl_object")
         if self._pins:
             check_pins(self._pins, tls)  # first: a connector whose own TLS shows no certificate passes no pin
@@ -176,9 +182,11 @@ class Negotiation(asyncio.Protocol):
                 )
                 return None
         if use_http2:
+            from httpcore.protocols.http2 import HTTP2Protocol  # not before a server is known to speak it
+
             assert http2 is not None
             return HTTP2Protocol(http2)
-        return HTTP11Protocol()
+        return HTTP11Protocol(codec_named(http1_codec))
 
     # Nothing is lost on a transport that goes on calling the first protocol, or calls it early.
 

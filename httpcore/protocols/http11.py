@@ -18,16 +18,20 @@ from httpcore.handlers import ResponseHead
 from httpcore.headers import Headers
 from httpcore.protocols.base import LARGE_READ_SIZE, READ_SIZE, HTTPProtocol, Outgoing
 from httpcore.protocols.carrier import Carrier
-from httpcore.protocols.codec import Codec, CodecEvent, EndOfMessage, Interim, Switched
+from httpcore.protocols.codec import Codec
+from httpcore.protocols.codec_events import CodecEvent, EndOfMessage, Interim, Switched
+from httpcore.protocols.codecs import auto_codec
 from httpcore.protocols.deadlines import Deadline
 from httpcore.protocols.exchange import HTTPExchange
+from httpcore.protocols.file_sender import FileSender
 from httpcore.protocols.forwarding import forwarded
-from httpcore.protocols.h11_codec import H11Codec
-from httpcore.protocols.states import CONNECTION, ConnectionEvent, ConnectionState, ReceiveState, SendState
+from httpcore.protocols.states import CONNECTION, ConnectionEvent, ConnectionState, ReceiveState, SendState, Transition
 from httpcore.upgraded import UpgradedReceiver, UpgradedStream
 
 __all__ = ["HTTP11Protocol"]
 
+_NO_TRAILERS = Headers()
+_START, _REUSE, _UPGRADE, _CLOSE, _LOST = map(CONNECTION.on, ConnectionEvent)
 _WITH_THE_HEAD = 64 * 1024  # bytes of body that are written together with the head
 
 
@@ -35,13 +39,13 @@ class HTTP11Protocol(HTTPProtocol, Carrier):
     """An HTTP/1.1 connection. See `HTTPProtocol` for how it is used.
 
     Args:
-        codec: makes the codec of an exchange.
+        codec: makes the codec of an exchange; `None` is the fastest one that is installed.
     """
 
-    def __init__(self, codec: Callable[[], Codec] = H11Codec) -> None:
+    def __init__(self, codec: Callable[[], Codec] | None = None) -> None:
         super().__init__()
         self.state = ConnectionState.IDLE
-        self._make_codec = codec
+        self._make_codec = auto_codec() if codec is None else codec
         # Per connection, from connection_made on.
         self._read_deadline: Deadline
         self._write_deadline: Deadline
@@ -72,7 +76,7 @@ class HTTP11Protocol(HTTPProtocol, Carrier):
         return self.state == ConnectionState.CLOSED
 
     def start(self, exchange: HTTPExchange) -> None:
-        self.state = CONNECTION[self.state, ConnectionEvent.START]
+        self.state = _START[self.state]
         self._exchange = exchange
         self._codec = self._make_codec()
         reused = self._carried > 0
@@ -101,7 +105,7 @@ class HTTP11Protocol(HTTPProtocol, Carrier):
         if not self.close_reason:
             self.close_reason = reason
         if self.state == ConnectionState.IDLE:
-            self._leave(ConnectionEvent.CLOSE, reason)
+            self._leave(_CLOSE, reason)
             self._close_transport()
             self._changed()
 
@@ -114,20 +118,18 @@ class HTTP11Protocol(HTTPProtocol, Carrier):
 
     def abandon(self, exchange: HTTPExchange) -> None:
         if exchange is self._exchange:  # with half a message on the wire, the connection is of no use to anyone
-            self._leave(ConnectionEvent.CLOSE, "its exchange failed")
+            self._leave(_CLOSE, "its exchange failed")
             self._close_transport(abort=True)
             self._changed()
 
-    def _leave(self, event: ConnectionEvent, reason: str) -> None:
+    def _leave(self, event: Transition[ConnectionState], reason: str) -> None:
         """Moves the connection on and takes it from its exchange, if it has one. The caller tells the owner."""
         exchange, self._exchange = self._exchange, None
-        self.state = CONNECTION[self.state, event]
+        self.state = event[self.state]
         self._read_deadline.when = self._write_deadline.when = None
         self._held_end = None
         self._held.clear()
-        if self._continue_handle is not None:
-            self._continue_handle.cancel()
-            self._continue_handle = None
+        self._stop_continue_timer()
         self.close_reason = self.close_reason or reason
         if exchange is not None and exchange.trace is not None and self.state != ConnectionState.UPGRADED:
             self._trace_left(exchange.trace)
@@ -141,7 +143,7 @@ class HTTP11Protocol(HTTPProtocol, Carrier):
         exchange.head_sent()
         self._write(head)
         if without_body:
-            self._end_request(exchange, Headers())
+            self._end_request(exchange, _NO_TRAILERS)
         elif request.expects_continue:
             # First the timer: the handler, who is told to pause, may end the exchange.
             self._continue_handle = self.loop.call_later(exchange.timeout.continue_timeout, self._continue)
@@ -156,7 +158,7 @@ class HTTP11Protocol(HTTPProtocol, Carrier):
         else:
             if content:
                 self.write_body(exchange, content)
-            self._end_request(exchange, Headers())
+            self._end_request(exchange, _NO_TRAILERS)
 
     def write_body(self, exchange: HTTPExchange, data: Outgoing) -> None:
         if exchange is not self._exchange:
@@ -182,6 +184,9 @@ class HTTP11Protocol(HTTPProtocol, Carrier):
         else:
             self._end_request(exchange, trailers)
 
+    def file_sender(self, exchange: HTTPExchange) -> FileSender | None:
+        return FileSender.on(self._transport, exchange, self._codec, self._write_gate, self._write_deadline)
+
     def _end_request(self, exchange: HTTPExchange, trailers: Headers) -> None:
         if end := self._codec.send_eof(trailers):
             self._write(end)
@@ -192,9 +197,7 @@ class HTTP11Protocol(HTTPProtocol, Carrier):
     def _continue(self) -> None:
         """The server said 100 (Continue), or nothing for long enough (RFC 9110 10.1.1)."""
         exchange = self._exchange
-        if self._continue_handle is not None:
-            self._continue_handle.cancel()
-            self._continue_handle = None
+        self._stop_continue_timer()
         if exchange is None or exchange.send != SendState.AWAITING_CONTINUE:
             return
         exchange.body_started()
@@ -209,6 +212,11 @@ class HTTP11Protocol(HTTPProtocol, Carrier):
         except LocalProtocolError as exc:
             exchange.fail(exc)
         exchange.set_writing_paused(self._write_gate.paused)
+
+    def _stop_continue_timer(self) -> None:
+        if self._continue_handle is not None:
+            self._continue_handle.cancel()
+            self._continue_handle = None
 
     def pause_writing(self) -> None:
         self._write_gate.pause()
@@ -261,6 +269,11 @@ class HTTP11Protocol(HTTPProtocol, Carrier):
                     exchange.handler.data_received(event)  # type: ignore[arg-type]
                 elif kind is EndOfMessage:
                     self._response_ended(exchange, event.trailers)  # type: ignore[union-attr]
+                elif kind is ResponseHead:
+                    if self._continue_handle is not None:  # a final status in place of 100: the body is not wanted
+                        self._stop_continue_timer()
+                        self._await_progress(exchange)
+                    exchange.head_received(event)  # type: ignore[arg-type]
                 else:
                     self._event_received(exchange, event)
                 if self._exchange is not exchange:
@@ -276,13 +289,7 @@ class HTTP11Protocol(HTTPProtocol, Carrier):
                 self._flush()
 
     def _event_received(self, exchange: HTTPExchange, event: CodecEvent) -> None:
-        if isinstance(event, ResponseHead):
-            if self._continue_handle is not None:  # a final status in place of 100: the body is not wanted
-                self._continue_handle.cancel()
-                self._continue_handle = None
-                self._await_progress(exchange)
-            exchange.head_received(event)
-        elif isinstance(event, Interim):
+        if isinstance(event, Interim):
             exchange.informational_received(event.status_code, event.headers)
             if event.status_code == 100:
                 self._continue()
@@ -296,18 +303,18 @@ class HTTP11Protocol(HTTPProtocol, Carrier):
         sent = exchange.send == SendState.DONE
         if sent and not self.close_reason and self._codec.reusable:
             self.keep_alive_hint = self._codec.keep_alive_hint
-            self._leave(ConnectionEvent.REUSE, "")
+            self._leave(_REUSE, "")
             if self._read_gate.paused:
                 self._read_gate.resume()
         else:
             reason = "HTTP says that it ends here" if sent else "the response came before the request had ended"
-            self._leave(ConnectionEvent.CLOSE, reason)
+            self._leave(_CLOSE, reason)
             self._close_transport(abort=not sent)  # nobody wants the rest of the request
         self._changed()  # before the handler hears of it (rule P4): the next request may go out at once
         exchange.complete(trailers)
 
     def _switched(self, exchange: HTTPExchange, leftover: bytes) -> None:
-        self._leave(ConnectionEvent.UPGRADE, "")
+        self._leave(_UPGRADE, "")
         self._read_gate.resume()
         self._upgraded = UpgradedReceiver(self._transport, self, leftover)
         stream = UpgradedStream(self._upgraded)
@@ -322,7 +329,7 @@ class HTTP11Protocol(HTTPProtocol, Carrier):
         exchange.complete(Headers())
 
     def _connection_failed(self, exchange: HTTPExchange, error: HTTPCoreError) -> None:
-        self._leave(ConnectionEvent.CLOSE, str(error))
+        self._leave(_CLOSE, str(error))
         self._close_transport(abort=True)
         self._changed()
         exchange.connection_failed(error)
@@ -349,7 +356,7 @@ class HTTP11Protocol(HTTPProtocol, Carrier):
         exchange = self._exchange
         sending = exchange is not None and exchange.send == SendState.SENDING_BODY
         reason = "TLS was cut off without close_notify" if cut_off else f"connection lost: {exc}"
-        self._leave(ConnectionEvent.LOST, reason)
+        self._leave(_LOST, reason)
         self._read_deadline.close()
         self._write_deadline.close()
         if exchange is not None:
@@ -373,10 +380,7 @@ class HTTP11Protocol(HTTPProtocol, Carrier):
     # Deadlines.
 
     def _await_progress(self, exchange: HTTPExchange) -> None:
-        """Starts the read deadline where the server is to act, and somebody reads.
-
-        The server is to act once the request is sent, or once it has answered in place of 100 (Continue).
-        """
+        """Starts the read deadline, if somebody reads and the request is sent, or was answered in place of 100."""
         read_timeout = exchange.timeout.read_timeout
         refused = exchange.send == SendState.AWAITING_CONTINUE and self._continue_handle is None
         if read_timeout is not None and (refused or exchange.send == SendState.DONE) and not self._read_gate.paused:
@@ -389,9 +393,7 @@ class HTTP11Protocol(HTTPProtocol, Carrier):
 
     def _write_expired(self) -> None:
         exchange = self._exchange
-        assert exchange is not None
-        seconds = exchange.timeout.write_timeout
-        assert seconds is not None
+        assert exchange is not None and (seconds := exchange.timeout.write_timeout) is not None
         if self._write_gate.made_progress():
             self._write_deadline.arm(self.loop.time() + seconds)
         else:

@@ -7,7 +7,9 @@ import contextvars
 from typing import Protocol
 
 from httpcore.headers import Headers, check_trailers
+from httpcore.protocols.file_sender import FileSender
 from httpcore.request import Request
+from httpcore.request_body import FileChunks
 
 __all__ = ["BodyPump", "BodySink"]
 
@@ -23,6 +25,9 @@ class BodySink(Protocol):
 
     def fail(self, error: BaseException) -> None:
         """The body cannot be sent to its end."""
+
+    def file_sender(self) -> FileSender | None:
+        """Returns what sends a file past the transport, `None` where that is not possible."""
 
 
 class BodyPump:
@@ -80,6 +85,10 @@ class BodyPump:
     async def _send(self, loop: asyncio.AbstractEventLoop) -> None:
         chunks = self._request.open_body()
         try:
+            if isinstance(chunks, FileChunks) and (sender := self._sink.file_sender()) is not None:
+                await sender.send(chunks, self._sink.send_chunk)
+                if self._task is None:
+                    return
             async for chunk in chunks:
                 if self._task is None or (len(chunk) and not self._sink.send_chunk(chunk)):
                     return

@@ -24,6 +24,7 @@ __all__ = [
     "ReceiveState",
     "SendEvent",
     "SendState",
+    "Transition",
     "Transitions",
 ]
 
@@ -38,6 +39,23 @@ class Transitions(dict[tuple[_State, _Event], _State]):
 
     def __missing__(self, pair: tuple[_State, _Event]) -> NoReturn:
         raise RuntimeError(f"httpcore bug: {pair[1]!r} cannot happen in {pair[0]!r}")
+
+    def on(self, event: _Event) -> Transition[_State]:
+        """Returns what `event` alone does: `table.on(event)[state]`, for what happens to every request."""
+        return Transition(event, {state: after for (state, given), after in self.items() if given == event})
+
+
+class Transition(dict[_State, _State]):
+    """The column of one event: `column[state]` is the state after it, and a missing state raises `RuntimeError`."""
+
+    __slots__ = ("_event",)
+
+    def __init__(self, event: IntEnum, column: dict[_State, _State]) -> None:
+        super().__init__(column)
+        self._event = event
+
+    def __missing__(self, state: _State) -> NoReturn:
+        raise RuntimeError(f"httpcore bug: {self._event!r} cannot happen in {state!r}")
 
 
 class SendState(IntEnum):

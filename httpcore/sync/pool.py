@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import functools
 import inspect
 from collections.abc import Callable, Coroutine
@@ -9,6 +10,7 @@ from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self
 
 from httpcore.config import SSLConfig, TimeoutConfig, TimeoutTypes
+from httpcore.decoders import accept_encoding
 from httpcore.pool.connection_pool import ConnectionPool
 from httpcore.pool.routes import RouteOptions
 from httpcore.request import Request
@@ -126,6 +128,10 @@ class SyncConnectionPool:
     @_made_like(ConnectionPool.__init__)
     def __init__(self, *args: object, **kwargs: object) -> None:
         self._pool = _BlockingPool(*args, **kwargs)  # type: ignore[arg-type]  # it takes what the model takes
+        # A process that is forked while another thread imports a module can never import it: whose lock is held then.
+        # So what a first request would import, this thread does.
+        accept_encoding()
+        codecs.lookup("idna")  # socket.getaddrinfo
 
     request = _blocking(ConnectionPool.request)
     send = _blocking(ConnectionPool.send)

@@ -51,7 +51,7 @@ from tests.servers_proxies import PASSWORD, USERNAME, ProxyServer, Squid
 
 WAYS = {"http": 11, "https": 11, "h2": 20}
 GIGABYTE = 1024**3
-MEMORY = 200 * 1024 * 1024  # bytes that a process may take which moves a gigabyte; it begins with some 60 MB
+MEMORY = 200  # MiB that a process may take which moves a gigabyte; it begins with some 60 MB
 _ROOT = Path(__file__).parents[2]
 
 
@@ -774,7 +774,8 @@ def test_tls_that_breaks_in_the_content_is_an_ssl_error(thread: Thread, session:
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nbegun")
         await begun.wait()
         os.write(writer.get_extra_info("socket").fileno(), b"this is no record of TLS")
-        await reader.read()
+        with pytest.raises(ssl.SSLError, match=r"(?i)alert"):  # the client says what is wrong
+            await reader.read()
 
     with session.get(thread.enter(serving(serve, tls.server_context)).url, stream=True) as response:
         content = response.iter_content(5)
@@ -824,7 +825,8 @@ def _say_five_bytes(request: requests.PreparedRequest) -> None:
 
 
 _CLIENT = """
-import json, resource, sys, requests
+import json, sys, requests
+from scripts.show import peak_memory
 from httpcore.adapters.requests import HTTPAdapter
 url, size, kind = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 block = bytes(1024 * 1024)
@@ -841,12 +843,12 @@ with session:
             body = open(sys.argv[4], "rb")
         moved = int(session.post(url, data=body).text)
         getattr(body, "close")()
-print(json.dumps([moved, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024]))
+print(json.dumps([moved, peak_memory()]))
 """
 
 
-def run_client(url: str, kind: str, *arguments: object) -> tuple[int, int]:
-    """Moves a gigabyte in a process of its own; returns how much came, and how many bytes of memory it took at most."""
+def run_client(url: str, kind: str, *arguments: object) -> tuple[int, float]:
+    """Moves a gigabyte in a process of its own; returns how much came, and how many MiB of memory it took at most."""
     command = [sys.executable, "-W", "error", "-c", _CLIENT, url, str(GIGABYTE), kind, *map(str, arguments)]
     result = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr

@@ -184,7 +184,7 @@ WAYS: dict[str, Way] = {
     "h2proxy+h2": _h2proxy_h2,
     "socks5": _socks5,
 }
-BLOCKING: dict[str, Way] = {  # which have a loop of their own: what the test's is makes no difference to them
+BLOCKING: dict[str, Way] = {  # whose loop is not the test's, but of the same kind
     f"sync-{name}": _blocking(WAYS[name]) for name in ("h1", "h1+tls", "h2+tls", "h2c", "connect+tls")
 }
 WAYS |= BLOCKING

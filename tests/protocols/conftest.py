@@ -9,6 +9,8 @@ import pytest
 import pytest_asyncio
 
 from httpcore.config import HTTP2Config
+from httpcore.protocols.codec import Codec
+from httpcore.protocols.codecs import codec_named
 from httpcore.testing import HTTP2Peer
 from tests.protocols.http2_script import HTTP2Client
 from tests.protocols.recording import Client, Clock
@@ -27,13 +29,27 @@ async def clock(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Clock]:
         yield Clock(asyncio.get_running_loop(), patch)
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Runs what is about HTTP/1.1 with each of its codecs."""
+    if "http1_codec" in metafunc.fixturenames and metafunc.module.__name__.rpartition(".")[2].startswith(
+        "test_http11_"
+    ):
+        metafunc.parametrize("http1_codec", ["h11", "llhttp"], indirect=True)
+
+
+@pytest.fixture
+def http1_codec(request: pytest.FixtureRequest) -> type[Codec]:
+    """The codec of the connections."""
+    return codec_named(getattr(request, "param", "auto"))
+
+
 @pytest_asyncio.fixture
-async def connect(clock: Clock) -> AsyncIterator[Callable[..., object]]:
+async def connect(clock: Clock, http1_codec: type[Codec]) -> AsyncIterator[Callable[..., object]]:
     """Makes connected clients; when the test ends, they are closed and what their recorders heard is checked."""
     clients: list[Client] = []
 
     async def make(*, segment: int | None = None, capacity: int = 64 * 1024) -> Client:
-        client = Client(segment=segment, capacity=capacity)
+        client = Client(segment=segment, capacity=capacity, codec=http1_codec)
         clients.append(client)
         await asyncio.sleep(0)
         return client

@@ -10,6 +10,7 @@ from httpcore.config import TimeoutConfig, TimeoutTypes
 from httpcore.handlers import Exchange, ResponseHandler, ResponseHead
 from httpcore.headers import Headers
 from httpcore.protocols import HTTP11Protocol
+from httpcore.protocols.codec import Codec
 from httpcore.request import Request
 from httpcore.testing import ScriptedPeer, memory_link
 from httpcore.testing.changes import Changes
@@ -148,8 +149,10 @@ class Recorder(ResponseHandler):
 class Client:
     """A protocol under test, on a link in memory to a scripted peer."""
 
-    def __init__(self, *, segment: int | None = None, capacity: int = 64 * 1024) -> None:
-        self.protocol = HTTP11Protocol()
+    def __init__(
+        self, *, segment: int | None = None, capacity: int = 64 * 1024, codec: type[Codec] | None = None
+    ) -> None:
+        self.protocol = HTTP11Protocol(codec)
         self.peer = ScriptedPeer(close_on_eof=True)
         self.recorders: list[Recorder] = []
         self.transport, self.peer_transport = memory_link(self.protocol, self.peer, segment=segment, capacity=capacity)
