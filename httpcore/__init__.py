@@ -82,8 +82,7 @@ else:
     def __getattr__(name: str) -> object:
         if name not in _LATER:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        value = globals()[name] = getattr(importlib.import_module(_LATER[name]), name)
-        return value
+        return getattr(importlib.import_module(_LATER[name]), name)
 
     def __dir__() -> list[str]:
         return sorted({*globals(), *__all__})

@@ -183,4 +183,4 @@ async def test_own_protocol_stops_when_the_server_closes():
         example = await _Example.start("own_protocol.py", "127.0.0.1", port, "/close", "/hello")
         out, err = await example.rest()
     assert out == "HTTP/1.1 200 \nbye\n"
-    assert err == "the connection is over: HTTP says that it ends here\n"
+    assert err == "the connection is over: HTTP says that it ends\n"

@@ -122,7 +122,7 @@ async def test_connection_that_ends_says_why(log: Log) -> None:
         await pool.request("GET", URL, trace=log)
         assert log.types[-2:] == [trace.ConnectionClosed, trace.ResponseComplete]
         closed = log.only(trace.ConnectionClosed)
-        assert isinstance(closed, trace.ConnectionClosed) and closed.reason == "HTTP says that it ends here"
+        assert isinstance(closed, trace.ConnectionClosed) and closed.reason == "HTTP says that it ends"
 
 
 async def test_interim_responses_are_events(log: Log) -> None:

@@ -307,8 +307,7 @@ class HTTP11Protocol(HTTPProtocol, Carrier):
             if self._read_gate.paused:
                 self._read_gate.resume()
         else:
-            reason = "HTTP says that it ends here" if sent else "the response came before the request had ended"
-            self._leave(_CLOSE, reason)
+            self._leave(_CLOSE, "HTTP says that it ends" if sent else "the response came before the request had ended")
             self._close_transport(abort=not sent)  # nobody wants the rest of the request
         self._changed()  # before the handler hears of it (rule P4): the next request may go out at once
         exchange.complete(trailers)
@@ -393,7 +392,8 @@ class HTTP11Protocol(HTTPProtocol, Carrier):
 
     def _write_expired(self) -> None:
         exchange = self._exchange
-        assert exchange is not None and (seconds := exchange.timeout.write_timeout) is not None
+        assert exchange is not None and exchange.timeout.write_timeout is not None
+        seconds = exchange.timeout.write_timeout
         if self._write_gate.made_progress():
             self._write_deadline.arm(self.loop.time() + seconds)
         else:

@@ -165,7 +165,7 @@ class TestTrace:
         assert self.names(found)[-2:] == ["connection.closed", "response.complete"]
         closed = found[-2]
         assert isinstance(closed, events.ConnectionClosed)
-        assert closed.reason == "HTTP says that it ends here"
+        assert closed.reason == "HTTP says that it ends"
 
     async def test_failure(self, client):
         found: list[events.TraceEvent] = []

@@ -254,7 +254,7 @@ async def test_response_gives_its_events(cut_client, case):
         assert again.body == b"ok"
     else:
         assert cut_client.protocol.closing
-        assert cut_client.protocol.close_reason == "HTTP says that it ends here"
+        assert cut_client.protocol.close_reason == "HTTP says that it ends"
         await cut_client.peer.closed()
 
 
