@@ -50,8 +50,7 @@ class Response:
 
     def __init__(self, response: httpcore.Response, url: str, history: list[Response]) -> None:
         self.status_code, self.headers = response.status_code, response.headers
-        self.url = url
-        self.history = history
+        self.url, self.history = url, history
         self._response = response
         self._message = HTTPMessage()
         for name, value in response.headers:
