@@ -4,9 +4,9 @@
     uvicorn --app-dir examples gateway:app --no-server-header --no-date-header --no-proxy-headers
 
 Both directions stream, at the pace of the slower side; content codings and the request target stay as they are.
-A client that goes away takes its exchange with the upstream along, at once. Trailers and 103 (Early Hints) reach the
-client where the server offers the ASGI extensions for them. WebSockets are refused: they are another protocol, and
-another program.
+A client that goes away takes its exchange with the upstream along: at once, or when a twentieth of a second has gone by
+since its request came, as most exchanges are over by then. Trailers and 103 (Early Hints) reach the client where the
+server offers the ASGI extensions for them. WebSockets are refused: they are another protocol, and another program.
 
 The upstream may speak HTTP/2, whatever the clients do: many of them then share a connection, and one that is slow holds
 up nobody else. Behind https nothing needs to be set, as TLS finds out (ALPN). Without TLS it has to be known:
@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections import deque
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import quote
@@ -31,6 +32,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 HIGH_WATER = 256 * 1024  # bytes that may wait for a slow client before the upstream is asked to pause
+LISTEN_AFTER = 0.05  # seconds, before it is worth a task to hear of a client whose request came whole that it went away
 TIMEOUT = httpcore.TimeoutConfig(60, connect_timeout=5, pool_timeout=5)
 
 
@@ -90,96 +92,137 @@ class Gateway:
         except httpcore.LocalProtocolError as exc:
             await send_error(send, 400, str(exc))
             return
-        relay = Relay(scope.get("extensions") or {})
+        relay = Relay(scope.get("extensions") or {}, receive, pushes=more_body)
         exchange = self.http.dispatch(request, relay)
-        upload = asyncio.create_task(relay.upload(exchange, content, more_body, receive))
         try:
+            if more_body:
+                relay.task = asyncio.create_task(relay.upload(exchange, content))
+            else:
+                relay.listen_later(exchange)
             await relay.download(exchange, send)
         finally:
-            exchange.abort()  # does nothing if it has ended
-            upload.cancel()
-            await asyncio.wait([upload])
+            if not exchange.ended:
+                exchange.abort()
+            await relay.stop_listening()
 
 
 class Relay(httpcore.ResponseHandler):
     """One exchange: turns what the upstream says into ASGI messages, which wait for the client to take them."""
 
-    def __init__(self, extensions: Message) -> None:
+    def __init__(self, extensions: Message, receive: Receive, *, pushes: bool) -> None:
         self.extensions = extensions  # what the ASGI server can do
-        self.started = asyncio.Event()  # the exchange has a connection
-        self.writable = asyncio.Event()  # the upstream takes more of the request
-        self.writable.set()
-        self.messages: asyncio.Queue[Message | BaseException | None] = asyncio.Queue()
-        self.waiting = 0  # bytes of content in the queue
+        self.receive = receive
+        self.messages: deque[Message | BaseException | None] = deque()
+        self.waiter: asyncio.Future[None] | None = None  # for a message
+        self.waiting = 0  # bytes of content among the messages
         self.trailers = False
+        # Where the body is pushed: the exchange has a connection, and the upstream takes more.
+        self.writable = asyncio.Event() if pushes else None
+        self.timer: asyncio.TimerHandle | None = None
+        self.task: asyncio.Task[None] | None = None  # waits for what the client sends, or for it to go away
+
+    def put(self, message: Message | BaseException | None) -> None:
+        self.messages.append(message)
+        if self.waiter is not None and not self.waiter.done():
+            self.waiter.set_result(None)
 
     # Called by httpcore, as things happen.
 
     def exchange_started(self, exchange: httpcore.Exchange) -> None:
         self.exchange = exchange
-        self.started.set()
+        self.resume_writing()
 
     def pause_writing(self) -> None:
-        self.writable.clear()
+        if self.writable is not None:
+            self.writable.clear()
 
     def resume_writing(self) -> None:
-        self.writable.set()
+        if self.writable is not None:
+            self.writable.set()
 
     def informational_received(self, status_code: int, headers: httpcore.Headers) -> None:
         if status_code == 103 and "http.response.early_hint" in self.extensions:
             links = [value for name, value in headers if name == b"link"]
-            self.messages.put_nowait({"type": "http.response.early_hint", "links": links})
+            self.put({"type": "http.response.early_hint", "links": links})
 
     def response_received(self, head: httpcore.ResponseHead) -> None:
         headers = httpcore.without_hop_by_hop(head.headers)
         # Whether trailers follow is to be said now, and over HTTP/1.1 only content of unknown length can have any.
         self.trailers = "http.response.trailers" in self.extensions and b"content-length" not in headers
         if not self.trailers:
-            headers = httpcore.Headers(pair for pair in headers if pair[0] != b"trailer")
+            headers = httpcore.Headers([pair for pair in headers if pair[0] != b"trailer"])
         headers.append((b"via", head.http_version.removeprefix(b"HTTP/") + b" gateway"))
         start = {"type": "http.response.start", "status": head.status_code, "headers": headers}
-        self.messages.put_nowait({**start, "trailers": True} if self.trailers else start)
+        self.put({**start, "trailers": True} if self.trailers else start)
 
     def data_received(self, data: bytes) -> None:
-        self.messages.put_nowait({"type": "http.response.body", "body": data, "more_body": True})
+        self.put({"type": "http.response.body", "body": data, "more_body": True})
         self.waiting += len(data)
         if self.waiting > HIGH_WATER:
             self.exchange.pause_reading()
 
     def response_complete(self, trailers: httpcore.Headers) -> None:
-        self.messages.put_nowait({"type": "http.response.body", "body": b"", "more_body": False})
+        last = self.messages[-1] if self.messages else None
+        if isinstance(last, dict) and "body" in last:
+            last["more_body"] = False  # what was not sent yet takes the end along
+        else:
+            self.put({"type": "http.response.body", "body": b"", "more_body": False})
         if self.trailers:
-            self.messages.put_nowait({"type": "http.response.trailers", "headers": trailers, "more_trailers": False})
-        self.messages.put_nowait(None)
+            self.put({"type": "http.response.trailers", "headers": trailers, "more_trailers": False})
+        self.put(None)
 
     def exchange_failed(self, exc: BaseException) -> None:
-        self.messages.put_nowait(exc)
+        self.put(exc)
 
     # The two directions.
 
-    async def upload(self, exchange: httpcore.Exchange, data: bytes, more_body: bool, receive: Receive) -> None:
-        """Sends the body, of which `data` is the first piece, and waits for the client to go away."""
-        pushed = more_body
+    async def upload(self, exchange: httpcore.Exchange, data: bytes) -> None:
+        """Pushes the body, of which `data` is the first piece, and then listens."""
+        assert self.writable is not None
+        more_body = True
         while True:
-            if pushed:
-                await self.started.wait()
-                if data:
-                    exchange.write(data)
-                    await self.writable.wait()
-                if not more_body:
-                    exchange.write_eof()
-                    pushed = False
-            message = await receive()
+            await self.writable.wait()
+            exchange.write(data)
+            if not more_body:
+                exchange.write_eof()
+                await self.listen(exchange)
+                return
+            message = await self.receive()
             if message["type"] == "http.disconnect":
                 exchange.abort(ClientDisconnected())
                 return
             data, more_body = message.get("body", b""), message.get("more_body", False)
 
+    async def listen(self, exchange: httpcore.Exchange) -> None:
+        """Waits for the client to go away, once its request has ended."""
+        while (await self.receive())["type"] != "http.disconnect":
+            pass
+        exchange.abort(ClientDisconnected())
+
+    def listen_later(self, exchange: httpcore.Exchange) -> None:
+        """Lets `listen` begin when the exchange has taken a while. Most are over by then, and so need no task."""
+
+        def begin() -> None:
+            self.task = asyncio.create_task(self.listen(exchange))
+
+        self.timer = asyncio.get_running_loop().call_later(LISTEN_AFTER, begin)
+
+    async def stop_listening(self) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
+        if self.task is not None:
+            self.task.cancel()
+            await asyncio.wait([self.task])
+
     async def download(self, exchange: httpcore.Exchange, send: Send) -> None:
         """Sends the response, or an error in its place."""
         begun = False
-        while message := await self.messages.get():
-            if isinstance(message, ClientDisconnected):
+        while True:
+            if not self.messages:
+                self.waiter = asyncio.get_running_loop().create_future()
+                await self.waiter
+            message = self.messages.popleft()
+            if message is None or isinstance(message, ClientDisconnected):
                 return
             if isinstance(message, BaseException):
                 if begun:

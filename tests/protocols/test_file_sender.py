@@ -115,8 +115,9 @@ async def connected(
         with socket.create_server(("127.0.0.1", 0)) as server:
             ours = socket.create_connection(server.getsockname())
             theirs, _ = server.accept()
-    if send_buffer is not None:
+    if send_buffer is not None:  # and the kernel lets neither grow by itself
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, send_buffer)
     for sock in (ours, theirs):
         sock.setblocking(False)
     create = loop.create_unix_connection if family == "unix" else loop.create_connection
@@ -510,7 +511,7 @@ async def test_server_that_breaks_the_connection(path, calls, number, answered):
 @pytest.mark.parametrize("before", [0, 1, 2_000_000])
 @on_every_loop
 async def test_server_that_takes_no_more_meets_the_write_timeout(path, calls, before):
-    async with connected() as (protocol, peer):
+    async with connected(send_buffer=64 * 1024) as (protocol, peer):
         with path.open("rb") as file:
             recorder = dispatch(protocol, file, TimeoutConfig(30, write_timeout=0.1))
             await peer.receive(before)
