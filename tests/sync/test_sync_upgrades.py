@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import signal
 import threading
 from collections.abc import Iterator
+from types import FrameType
 
 import pytest
 
 import httpcore
-from httpcore.sync.loop_thread import background_loop
 from tests.conftest import TLSFiles
 from tests.servers import serving
 from tests.sync.conftest import Background
@@ -115,13 +116,19 @@ def test_read_timeout_leaves_the_stream_usable(echo: str):
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, TimeoutError])  # the latter is what an alarm's handler may raise
 def test_signal_in_read_leaves_the_stream_usable(echo: str, error: type[BaseException]):
-    def on_signal(number: int, frame: object) -> None:
-        raise error
+    raised = threading.Event()
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        # While it waits: where asyncio wakes a loop up, it swallows any OSError, and so a TimeoutError.
+        while frame is not None and frame.f_code is not concurrent.futures.Future.result.__code__:
+            frame = frame.f_back
+        if frame is not None and not raised.is_set():
+            raised.set()
+            raise error
 
     def interrupt() -> None:
-        while not asyncio.all_tasks(background_loop()):  # of which the one that reads is the only one
-            pass
-        signal.pthread_kill(threading.main_thread().ident, signal.SIGUSR1)  # type: ignore[arg-type]  # it runs
+        while not raised.wait(0.01):
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGUSR1)  # type: ignore[arg-type]  # it runs
 
     before = signal.signal(signal.SIGUSR1, on_signal)
     with Pool() as http, _upgraded(http, echo) as stream:
