@@ -14,8 +14,11 @@ Link = Callable[[asyncio.Protocol, asyncio.Protocol], Awaitable[None]]
 LINKS = {"memory": link_in_memory, "tcp": link_over_tcp}
 T = TypeVar("T", bound=asyncio.Protocol)
 
+# What is in memory is compared with, on whatever loop: a transport of asyncio's.
+_COMPARED = pytest.mark.asyncio_only("transports in memory behave as asyncio's do, also on other loops")
 
-@pytest.fixture(params=LINKS)
+
+@pytest.fixture(params=["memory", pytest.param("tcp", marks=_COMPARED)])
 def link_protocols(request: pytest.FixtureRequest) -> Link:
     """Links two protocols, in memory and then over real sockets, and returns after both `connection_made`."""
     return LINKS[request.param]
