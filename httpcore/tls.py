@@ -128,7 +128,8 @@ class ContextCache:
         if isinstance(config.verify, ssl.SSLContext):
             return config.verify
         # Names and pins are not the context's, and to make one takes long.
-        key = replace(config, server_hostname=None, pins=()), alpn_protocols
+        general = replace(config, server_hostname=None, pins=()) if config.server_hostname or config.pins else config
+        key = general, alpn_protocols
         context = self._contexts.pop(key, None)
         if context is None:
             context = await asyncio.get_running_loop().run_in_executor(None, self._create, key)

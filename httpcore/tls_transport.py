@@ -14,6 +14,8 @@ from collections.abc import Iterable
 from enum import Enum
 from typing import Protocol, cast
 
+from httpcore.tls_sessions import ResumableObject
+
 __all__ = ["HANDSHAKE_TIMEOUT", "SHUTDOWN_TIMEOUT", "TLSTransport"]
 
 HANDSHAKE_TIMEOUT = 60.0
@@ -141,6 +143,7 @@ class TLSTransport(asyncio.Transport, asyncio.Protocol):
         if self._deadline is not None:
             self._deadline.cancel()
         was_open = self._state is _State.OPEN
+        self._give_up()
         self._state = _State.CLOSED
         self.lost = True
         self._backlog.clear()
@@ -192,13 +195,16 @@ class TLSTransport(asyncio.Transport, asyncio.Protocol):
             self.abort()
         elif self._state is _State.OPEN:
             self._state = _State.CLOSING
-            self._deadline = self._loop.call_later(SHUTDOWN_TIMEOUT, self._shutdown_expired)
+            self._deadline = self._loop.call_later(SHUTDOWN_TIMEOUT, self.abort)
             if self._paused:  # or the answer would not be seen
                 self._outer.resume_reading()
             self._shut_down()
 
     def abort(self) -> None:
         """Closes now, without close_notify."""
+        self._give_up()
+        if self._connected:
+            self._flush()
         self._state = _State.CLOSED
         self.established.cancel()
         if self._connected:
@@ -267,12 +273,13 @@ class TLSTransport(asyncio.Transport, asyncio.Protocol):
             assert self._deadline is not None
             self._deadline.cancel()
             self._deadline = None
-            self._flush()
             self._state = _State.OPEN
             if self.established.cancelled():  # nobody waits for it any more, and has not come round to abort it
                 self.abort()
                 return
             self.established.set_result(None)
+            # Behind whoever waits for it, and has something to write: our last word and that are one packet then.
+            self._loop.call_soon(self._flush)
             if self._announce:
                 self._protocol.connection_made(self)
             self._read_rest()
@@ -368,7 +375,7 @@ class TLSTransport(asyncio.Transport, asyncio.Protocol):
             cast(_SizedReads, self._outer).max_size = size
 
     def _flush(self) -> None:
-        if self._outgoing.pending:
+        if self._outgoing.pending and self._state is not _State.CLOSED:
             self._outer.write(self._outgoing.read())
 
     def _close_outer(self) -> None:
@@ -382,11 +389,11 @@ class TLSTransport(asyncio.Transport, asyncio.Protocol):
         self._error = exc
         if not self.established.done():
             self.established.set_exception(exc)
-        self._flush()
         self.abort()
+
+    def _give_up(self) -> None:
+        if self._state is _State.HANDSHAKE and isinstance(self._tls, ResumableObject):
+            self._tls.give_up()
 
     def _handshake_expired(self) -> None:
         self._fail(ConnectionAbortedError(f"the TLS handshake took longer than {HANDSHAKE_TIMEOUT:g} seconds"))
-
-    def _shutdown_expired(self) -> None:
-        self.abort()

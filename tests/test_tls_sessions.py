@@ -21,7 +21,7 @@ import uvloop
 from httpcore import ConnectError, ConnectionPool, Request, Response, SSLConfig, tls_sessions
 from httpcore.handlers import TLSInfo
 from httpcore.tls import ContextCache, create_context
-from httpcore.tls_sessions import SessionCache
+from httpcore.tls_sessions import ResumableObject, SessionCache
 from tests.conftest import TLSFiles, _left_behind
 from tests.h11_server import Answer, Asked, H11Server, listening
 from tests.pool.version_server import version_server
@@ -56,14 +56,18 @@ class Link:
         self.incoming = incoming
         self.client = client.wrap_bio(incoming, outgoing, server_hostname=name)
         self.server = server.wrap_bio(outgoing, incoming, server_side=True)
+        if rounds:
+            self.finish(rounds)
+
+    def finish(self, rounds: int = 3) -> None:
+        """Shakes hands."""
         for _ in range(rounds):
             for end in (self.client, self.server):
                 try:
                     end.do_handshake()
                 except ssl.SSLWantReadError:
                     pass
-        if rounds:
-            self.talk()
+        self.talk()
 
     def talk(self) -> None:
         """Sends a byte from the server to the client, which reads the server's tickets as well."""
@@ -158,6 +162,87 @@ def test_session_is_not_offered_again_after_a_handshake_that_never_ended(
     gc.collect()
     assert not dialler.dial(server).close().resumed
     assert dialler.dial(server).resumed
+
+
+def test_session_that_was_resumed_is_offered_by_many_at_once_below_tls_1_3(tls: TLSFiles) -> None:
+    server, dialler = serving(tls, ssl.TLSVersion.TLSv1_2), Dialler(tls)
+    dialler.dial(server).close()
+    proving = dialler.dial(server, rounds=0)
+    assert dialler.dial(server, rounds=0).client.session is None  # not before it was: the server may fail to
+    proving.finish()
+    links = [dialler.dial(server, rounds=0) for _ in range(3)]
+    for link in links:
+        link.finish()
+    assert proving.resumed and all(link.resumed for link in links)
+
+
+def test_session_that_many_offer_is_offered_no_more_after_one_of_them_failed(tls: TLSFiles) -> None:
+    server, dialler = serving(tls, ssl.TLSVersion.TLSv1_2), Dialler(tls)
+    dialler.dial(server).close()
+    going_on = [dialler.dial(server).close(), dialler.dial(server, rounds=0)][1]
+    failing = dialler.dial(server, rounds=0)
+    assert going_on.client.session is not None and failing.client.session is not None
+    assert isinstance(failing.client, ResumableObject)
+    failing.client.give_up()
+    assert dialler.dial(server, rounds=0).client.session is None
+    going_on.finish()  # the others are not concerned, and prove it anew
+    assert going_on.resumed
+    assert dialler.dial(server).resumed
+
+
+def test_session_that_the_server_forgot_is_offered_no_more(tls: TLSFiles) -> None:
+    dialler, server = Dialler(tls), serving(tls, ssl.TLSVersion.TLSv1_2)
+    assert [dialler.dial(server).close().resumed for _ in range(3)] == [False, True, True]
+    assert not dialler.dial(serving(tls, ssl.TLSVersion.TLSv1_2), rounds=3).resumed
+    assert dialler.dial(server, rounds=0).client.session is None
+
+
+def test_connections_are_not_asked_for_sessions_that_nobody_resumes(
+    tls: TLSFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    allowance = iter(range(100))
+    monkeypatch.setattr(tls_sessions, "_allowance", allowance)
+    dialler = Dialler(tls)
+    for number in range(5):
+        dialler.dial(serving(tls, ssl.TLSVersion.TLSv1_3), f"server {number}").close()
+    assert next(allowance) == 0
+    server = serving(tls, ssl.TLSVersion.TLSv1_2)
+    assert [dialler.dial(server).close().resumed for _ in range(5)] == [False, True, True, True, True]
+    assert next(allowance) == 2  # one that is resumed is the same one each time
+
+
+@every_version
+def test_no_session_is_asked_for_when_too_many_copies_were_lost(
+    tls: TLSFiles, version: ssl.TLSVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tls_sessions, "_allowance", iter(range(1)))
+    server, dialler = serving(tls, version), Dialler(tls)
+    assert dialler.dial(server).close() and dialler.dial(server).close().resumed
+    assert not dialler.dial(server, "there").close().resumed
+    assert not dialler.dial(server, "there").close().resumed
+
+
+@every_version
+def test_closed_connections_are_few_but_their_sessions_are_all_kept(
+    tls: TLSFiles, version: ssl.TLSVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tls_sessions, "_LINGERING", 2)
+    server, dialler = serving(tls, version), Dialler(tls)
+    closed = [weakref.ref(dialler.dial(server, number).close().client) for number in range(5)]
+    assert [reference() is None for reference in closed] == [True, True, True, False, False]
+    assert all(dialler.dial(server, number).close().resumed for number in range(5))
+
+
+def test_connection_that_was_closed_is_freed_with_the_cache(tls: TLSFiles) -> None:
+    dialler = Dialler(tls)
+    closed = weakref.ref(dialler.dial(serving(tls, ssl.TLSVersion.TLSv1_3)).close().client)
+    gc.disable()  # nothing may be left to it
+    try:
+        assert closed() is not None
+        del dialler
+        assert closed() is None
+    finally:
+        gc.enable()
 
 
 @every_version

@@ -9,8 +9,11 @@ from typing import cast
 
 import pytest
 
+from httpcore import SSLConfig
 from httpcore.start_tls import connect_tls
 from httpcore.testing import ScriptedPeer
+from httpcore.tls import create_context
+from httpcore.tls_sessions import SessionCache
 from httpcore.tls_transport import TLSTransport
 from tests.clock import turns
 from tests.conftest import TLSFiles
@@ -53,10 +56,17 @@ class Outer(asyncio.Transport):
 class Scene:
     """A client and a server of TLS, and the bytes between them, which a test moves."""
 
-    def __init__(self, tls: TLSFiles, *, announce: bool = True, server: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self,
+        tls: TLSFiles,
+        *,
+        announce: bool = True,
+        server: ssl.SSLContext | None = None,
+        client: ssl.SSLContext | None = None,
+    ) -> None:
         self.client = ScriptedPeer()
         self.outer = Outer()
-        self.transport = TLSTransport(self.client, tls.client_context, "localhost", announce=announce)
+        self.transport = TLSTransport(self.client, client or tls.client_context, "localhost", announce=announce)
         self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.server = (server or tls.server_context).wrap_bio(self.incoming, self.outgoing, server_side=True)
 
@@ -71,6 +81,7 @@ class Scene:
     async def shake_hands(self) -> None:
         self.transport.connection_made(self.outer)
         for _ in range(4):
+            await asyncio.sleep(0)  # the client's last word is sent when the loop has turned
             self.to_server()
             try:
                 self.server.do_handshake()
@@ -100,6 +111,54 @@ async def test_what_is_written_at_once_is_one_record_and_one_write(scene: Scene)
     assert scene.outer.sent == b""
     scene.transport.abort()
     scene.lose()
+
+
+async def test_what_is_written_as_soon_as_the_handshake_is_over_goes_with_its_last_word(tls: TLSFiles) -> None:
+    scene = Scene(tls)
+    scene.transport.connection_made(scene.outer)
+    writes = []
+
+    async def write_at_once() -> None:
+        await scene.transport.established
+        writes.append(scene.outer.sent)
+        scene.transport.write(b"hello")
+        writes.append(scene.outer.sent)
+
+    task = asyncio.create_task(write_at_once())
+    await asyncio.sleep(0)
+    scene.to_server()
+    with pytest.raises(ssl.SSLWantReadError):
+        scene.server.do_handshake()
+    scene.to_client()
+    await task
+    assert writes[0] == b"" != writes[1] == scene.outer.sent
+    scene.to_server()
+    scene.server.do_handshake()
+    assert scene.server.read() == b"hello"
+
+
+async def test_last_word_of_a_handshake_is_sent_even_if_nothing_follows(tls: TLSFiles) -> None:
+    scene = Scene(tls)
+    await scene.shake_hands()
+    scene.to_server()
+    scene.server.do_handshake()
+    assert scene.server.version() == scene.transport.ssl_object.version()
+
+
+async def test_last_word_of_a_handshake_is_sent_ahead_of_an_abort(tls: TLSFiles) -> None:
+    scene = Scene(tls)
+    scene.transport.connection_made(scene.outer)
+    scene.to_server()
+    with pytest.raises(ssl.SSLWantReadError):
+        scene.server.do_handshake()
+    scene.to_client()
+    await scene.transport.established
+    scene.transport.abort()
+    assert scene.outer.aborted
+    scene.to_server()
+    scene.server.do_handshake()
+    await asyncio.sleep(0)
+    assert scene.outer.sent == b""
 
 
 async def test_records_that_come_together_are_passed_on_together(scene: Scene) -> None:
@@ -246,6 +305,34 @@ async def test_loss_in_the_handshake_is_told_to_who_waits_alone(tls: TLSFiles, e
         await scene.transport.established
     await turns()
     assert not scene.client.connected
+
+
+@pytest.mark.parametrize("aborted", [True, False])
+async def test_session_is_not_offered_again_after_a_handshake_that_failed(tls: TLSFiles, aborted: bool) -> None:
+    server = tls.server_context
+    server.maximum_version = ssl.TLSVersion.TLSv1_2  # of which a session is offered by many
+    client = SessionCache().context("here", create_context(SSLConfig(verify=tls.ca_path), ("http/1.1",)))
+    for resumed in (False, True):
+        scene = Scene(tls, server=server, client=client)
+        await scene.shake_hands()
+        assert scene.transport.ssl_object.session_reused is resumed
+        scene.transport.close()
+        scene.lose()
+    failing, other = (Scene(tls, server=server, client=client) for _ in range(2))
+    for scene in (failing, other):
+        scene.transport.connection_made(scene.outer)
+        assert scene.transport.ssl_object.session is not None
+    if aborted:
+        failing.transport.abort()
+    failing.lose(ConnectionResetError("gone"))
+    anew = Scene(tls, server=server, client=client)
+    assert anew.transport.ssl_object.session is None
+    for scene in (other, anew):
+        scene.transport.abort()
+        scene.lose()
+    if not aborted:
+        with pytest.raises(ConnectionResetError):
+            await failing.transport.established
 
 
 async def test_aborted_before_it_has_a_transport_aborts_that_too(tls: TLSFiles) -> None:
