@@ -4,7 +4,7 @@
     uvicorn --app-dir examples gateway:app --no-server-header --no-date-header --no-proxy-headers
 
 Both directions stream, at the pace of the slower side; content codings and the request target stay as they are.
-A client that goes away takes its exchange with the upstream along: at once, or when a twentieth of a second has gone by
+A client that goes away takes its exchange with the upstream along: at once, or when a tenth of a second has gone by
 since its request came, as most exchanges are over by then. Trailers and 103 (Early Hints) reach the client where the
 server offers the ASGI extensions for them. WebSockets are refused: they are another protocol, and another program.
 
@@ -32,7 +32,10 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 HIGH_WATER = 256 * 1024  # bytes that may wait for a slow client before the upstream is asked to pause
-LISTEN_AFTER = 0.05  # seconds, before it is worth a task to hear of a client whose request came whole that it went away
+LISTEN_AFTER = 0.05  # seconds, and up to twice as many, before a client is listened to whose request came whole
+# Fields that the upstream gets from the gateway, or not at all: the ASGI server says "100 Continue" itself when the body
+# is first asked for, so Expect has been met.
+REPLACED = frozenset({b"host", b"expect", b"via", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto"})
 TIMEOUT = httpcore.TimeoutConfig(60, connect_timeout=5, pool_timeout=5)
 
 
@@ -60,6 +63,7 @@ class Gateway:
     ) -> None:
         self.upstream = httpcore.URL(upstream)
         self.http = httpcore.ConnectionPool(ssl, timeout, http1=http1)
+        self.listeners = Listeners()
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -93,17 +97,20 @@ class Gateway:
             await send_error(send, 400, str(exc))
             return
         relay = Relay(scope.get("extensions") or {}, receive, pushes=more_body)
-        exchange = self.http.dispatch(request, relay)
+        exchange = relay.exchange = self.http.dispatch(request, relay)
         try:
             if more_body:
-                relay.task = asyncio.create_task(relay.upload(exchange, content))
+                relay.task = asyncio.create_task(relay.upload(content))
             else:
-                relay.listen_later(exchange)
-            await relay.download(exchange, send)
+                self.listeners.add(relay)
+            await relay.download(send)
         finally:
+            self.listeners.discard(relay)
             if not exchange.ended:
                 exchange.abort()
-            await relay.stop_listening()
+            if relay.task is not None:
+                relay.task.cancel()
+                await asyncio.wait([relay.task])
 
 
 class Relay(httpcore.ResponseHandler):
@@ -112,17 +119,17 @@ class Relay(httpcore.ResponseHandler):
     def __init__(self, extensions: Message, receive: Receive, *, pushes: bool) -> None:
         self.extensions = extensions  # what the ASGI server can do
         self.receive = receive
-        self.messages: deque[Message | BaseException | None] = deque()
-        self.waiter: asyncio.Future[None] | None = None  # for a message
+        self.messages: deque[Message] = deque()
         self.waiting = 0  # bytes of content among the messages
+        self.waiter: asyncio.Future[None] | None = None  # for a message, or the end
+        self.ended = False
+        self.error: BaseException | None = None  # that it ended with
         self.trailers = False
         # Where the body is pushed: the exchange has a connection, and the upstream takes more.
         self.writable = asyncio.Event() if pushes else None
-        self.timer: asyncio.TimerHandle | None = None
         self.task: asyncio.Task[None] | None = None  # waits for what the client sends, or for it to go away
 
-    def put(self, message: Message | BaseException | None) -> None:
-        self.messages.append(message)
+    def wake(self) -> None:
         if self.waiter is not None and not self.waiter.done():
             self.waiter.set_result(None)
 
@@ -143,98 +150,117 @@ class Relay(httpcore.ResponseHandler):
     def informational_received(self, status_code: int, headers: httpcore.Headers) -> None:
         if status_code == 103 and "http.response.early_hint" in self.extensions:
             links = [value for name, value in headers if name == b"link"]
-            self.put({"type": "http.response.early_hint", "links": links})
+            self.messages.append({"type": "http.response.early_hint", "links": links})
+            self.wake()
 
     def response_received(self, head: httpcore.ResponseHead) -> None:
         headers = httpcore.without_hop_by_hop(head.headers)
         # Whether trailers follow is to be said now, and over HTTP/1.1 only content of unknown length can have any.
         self.trailers = "http.response.trailers" in self.extensions and b"content-length" not in headers
-        if not self.trailers:
+        if not self.trailers and b"trailer" in headers:
             headers = httpcore.Headers([pair for pair in headers if pair[0] != b"trailer"])
         headers.append((b"via", head.http_version.removeprefix(b"HTTP/") + b" gateway"))
-        start = {"type": "http.response.start", "status": head.status_code, "headers": headers}
-        self.put({**start, "trailers": True} if self.trailers else start)
+        start: Message = {"type": "http.response.start", "status": head.status_code, "headers": headers}
+        if self.trailers:
+            start["trailers"] = True
+        self.messages.append(start)
+        self.wake()
 
     def data_received(self, data: bytes) -> None:
-        self.put({"type": "http.response.body", "body": data, "more_body": True})
+        self.messages.append({"type": "http.response.body", "body": data, "more_body": True})
+        self.wake()
         self.waiting += len(data)
         if self.waiting > HIGH_WATER:
             self.exchange.pause_reading()
 
     def response_complete(self, trailers: httpcore.Headers) -> None:
-        last = self.messages[-1] if self.messages else None
-        if isinstance(last, dict) and "body" in last:
+        last = self.messages[-1] if self.messages else {}
+        if "body" in last:
             last["more_body"] = False  # what was not sent yet takes the end along
         else:
-            self.put({"type": "http.response.body", "body": b"", "more_body": False})
+            self.messages.append({"type": "http.response.body", "body": b"", "more_body": False})
         if self.trailers:
-            self.put({"type": "http.response.trailers", "headers": trailers, "more_trailers": False})
-        self.put(None)
+            self.messages.append({"type": "http.response.trailers", "headers": trailers, "more_trailers": False})
+        self.ended = True
+        self.wake()
 
     def exchange_failed(self, exc: BaseException) -> None:
-        self.put(exc)
+        self.ended, self.error = True, exc
+        self.wake()
 
     # The two directions.
 
-    async def upload(self, exchange: httpcore.Exchange, data: bytes) -> None:
+    async def upload(self, data: bytes) -> None:
         """Pushes the body, of which `data` is the first piece, and then listens."""
         assert self.writable is not None
         more_body = True
         while True:
             await self.writable.wait()
-            exchange.write(data)
+            self.exchange.write(data)
             if not more_body:
-                exchange.write_eof()
-                await self.listen(exchange)
+                self.exchange.write_eof()
+                await self.listen()
                 return
             message = await self.receive()
             if message["type"] == "http.disconnect":
-                exchange.abort(ClientDisconnected())
+                self.exchange.abort(ClientDisconnected())
                 return
             data, more_body = message.get("body", b""), message.get("more_body", False)
 
-    async def listen(self, exchange: httpcore.Exchange) -> None:
+    async def listen(self) -> None:
         """Waits for the client to go away, once its request has ended."""
         while (await self.receive())["type"] != "http.disconnect":
             pass
-        exchange.abort(ClientDisconnected())
+        self.exchange.abort(ClientDisconnected())
 
-    def listen_later(self, exchange: httpcore.Exchange) -> None:
-        """Lets `listen` begin when the exchange has taken a while. Most are over by then, and so need no task."""
-
-        def begin() -> None:
-            self.task = asyncio.create_task(self.listen(exchange))
-
-        self.timer = asyncio.get_running_loop().call_later(LISTEN_AFTER, begin)
-
-    async def stop_listening(self) -> None:
-        if self.timer is not None:
-            self.timer.cancel()
-        if self.task is not None:
-            self.task.cancel()
-            await asyncio.wait([self.task])
-
-    async def download(self, exchange: httpcore.Exchange, send: Send) -> None:
+    async def download(self, send: Send) -> None:
         """Sends the response, or an error in its place."""
         begun = False
         while True:
-            if not self.messages:
-                self.waiter = asyncio.get_running_loop().create_future()
-                await self.waiter
-            message = self.messages.popleft()
-            if message is None or isinstance(message, ClientDisconnected):
-                return
-            if isinstance(message, BaseException):
-                if begun:
-                    raise message  # the ASGI server then cuts the connection, and so the client knows
-                await send_error(send, *status_for(message))
-                return
-            begun = begun or message["type"] == "http.response.start"
-            await send(message)
-            if message["type"] == "http.response.body":
-                self.waiting -= len(message["body"])
-                if self.waiting <= HIGH_WATER:
-                    exchange.resume_reading()
+            while self.messages:
+                message = self.messages.popleft()
+                await send(message)
+                begun = begun or message["type"] == "http.response.start"
+                was_waiting = self.waiting
+                self.waiting -= len(message.get("body", b""))
+                if was_waiting > HIGH_WATER >= self.waiting:
+                    self.exchange.resume_reading()
+            if self.ended:
+                break
+            self.waiter = asyncio.get_running_loop().create_future()
+            await self.waiter
+        if self.error is None or isinstance(self.error, ClientDisconnected):
+            return
+        if begun:
+            raise self.error  # the ASGI server then cuts the connection, and so the client knows
+        await send_error(send, *status_for(self.error))
+
+
+class Listeners:
+    """Lets relays listen that have taken a while. Most exchanges are over by then: these cost no task, and no timer."""
+
+    def __init__(self) -> None:
+        self.recent: set[Relay] = set()
+        self.older: set[Relay] = set()
+        self.timer: asyncio.TimerHandle | None = None
+
+    def add(self, relay: Relay) -> None:
+        self.recent.add(relay)
+        if self.timer is None:
+            self.timer = asyncio.get_running_loop().call_later(LISTEN_AFTER, self.turn)
+
+    def discard(self, relay: Relay) -> None:
+        self.recent.discard(relay)
+        self.older.discard(relay)
+        if self.timer is not None and not self.recent and not self.older:
+            self.timer.cancel()
+            self.timer = None
+
+    def turn(self) -> None:
+        for relay in self.older:
+            relay.task = asyncio.create_task(relay.listen())
+        self.recent, self.older = set(), self.recent
+        self.timer = asyncio.get_running_loop().call_later(LISTEN_AFTER, self.turn) if self.older else None
 
 
 def request_target(scope: Message) -> bytes:
@@ -247,22 +273,26 @@ def request_target(scope: Message) -> bytes:
 
 def request_headers(scope: Message) -> httpcore.Headers:
     """Returns the fields for the upstream."""
-    headers = httpcore.without_hop_by_hop(scope["headers"])
-    # The ASGI server says "100 Continue" itself when the body is first asked for, so Expect has been met.
-    ours = {b"host", b"expect", b"via", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto"}
-    fields = httpcore.Headers([pair for pair in headers if pair[0] not in ours])
+    headers = httpcore.Headers()
+    given: dict[bytes, bytes] = {}
+    for name, value in httpcore.without_hop_by_hop(scope["headers"]):
+        if name in REPLACED:
+            given[name] = listed(given, name, value)
+        else:
+            headers.append((name, value))
     # What others have put in these lists stands before our entry; the upstream can trust no more than the last one.
     if scope.get("client"):
-        fields.append((b"x-forwarded-for", listed(headers, b"x-forwarded-for", scope["client"][0])))
-    fields.append((b"via", listed(headers, b"via", scope["http_version"] + " gateway")))
-    fields.append((b"x-forwarded-proto", scope["scheme"].encode()))
-    fields += [(b"x-forwarded-host", value) for name, value in headers if name == b"host"]
-    return fields
+        headers.append((b"x-forwarded-for", listed(given, b"x-forwarded-for", scope["client"][0].encode())))
+    headers.append((b"via", listed(given, b"via", scope["http_version"].encode() + b" gateway")))
+    headers.append((b"x-forwarded-proto", scope["scheme"].encode()))
+    if b"host" in given:
+        headers.append((b"x-forwarded-host", given[b"host"]))
+    return headers
 
 
-def listed(headers: httpcore.Headers, name: bytes, entry: str) -> bytes:
-    """Returns the values of a field and one more, as one list (RFC 9110 5.3)."""
-    return b", ".join([*(value for key, value in headers if key == name), entry.encode()])
+def listed(given: dict[bytes, bytes], name: bytes, entry: bytes) -> bytes:
+    """Returns what was given for a field and one entry more, as one list (RFC 9110 5.3)."""
+    return given[name] + b", " + entry if name in given else entry
 
 
 def status_for(exc: BaseException) -> tuple[int, str]:
