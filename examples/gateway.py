@@ -33,8 +33,8 @@ Send = Callable[[Message], Awaitable[None]]
 
 HIGH_WATER = 256 * 1024  # bytes that may wait for a slow client before the upstream is asked to pause
 LISTEN_AFTER = 0.05  # seconds, and up to twice as many, before a client is listened to whose request came whole
-# Fields that the upstream gets from the gateway, or not at all: the ASGI server says "100 Continue" itself when the body
-# is first asked for, so Expect has been met.
+# Fields that the upstream gets from the gateway, or not at all: the ASGI server says "100 Continue" itself when the
+# body is first asked for, so Expect has been met.
 REPLACED = frozenset({b"host", b"expect", b"via", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto"})
 TIMEOUT = httpcore.TimeoutConfig(60, connect_timeout=5, pool_timeout=5)
 

@@ -200,10 +200,10 @@ def normalize_headers(headers: HeaderTypes) -> Headers:
         # What a gateway passes on, and most of what anyone else gives, is right as it stands.
         if type(pair) is tuple and len(pair) == 2:
             name, value = pair
-            if type(name) is bytes and type(value) is bytes:
-                if (name in _COMMON_NAMES or is_token(name)) and is_stripped(value):
-                    append(pair)
-                    continue
+            are_bytes = type(name) is bytes and type(value) is bytes
+            if are_bytes and (name in _COMMON_NAMES or is_token(name)) and is_stripped(value):
+                append(pair)
+                continue
         append(_normalize_pair(pair))
     return checked
 
