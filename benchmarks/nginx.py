@@ -48,6 +48,7 @@ http {{
 # nothing else is offered. (From 1.25 on nginx wants to hear `http2 on` instead, and says so in its log.)
 _SERVERS = """
     client_body_buffer_size {body_buffer};
+    ssl_protocols TLSv1.2 TLSv1.3;
     ssl_certificate {folder}/certificate.pem;
     ssl_certificate_key {folder}/key.pem;
     server {{
