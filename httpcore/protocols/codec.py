@@ -42,11 +42,12 @@ _FREE_PER_BYTE = 2
 _KEEP_ALIVE_TIMEOUT = re.compile(rb"(?:^|[,; ])timeout=([0-9]{1,6})", re.IGNORECASE | re.ASCII)
 
 # A whole head of a final response, of the shape that nearly all have (RFC 9112 4 and 5): every line ends with CRLF,
-# names are tokens with their colon behind them, values are visible ASCII, blanks and tabs. It is a part of what any
-# parser must accept; what it does not match is not wrong, but for the parser to judge. Possessive, so it takes linear
-# time.
+# names are tokens with their colon behind them, values are visible ASCII, blanks and tabs, and end with none of these
+# two. It is a part of what any parser must accept; what it does not match is not wrong, but for the parser to judge.
+# Possessive, so it takes linear time.
 _COMMON_HEAD = re.compile(
-    rb"HTTP/1\.1 ([2-9][0-9][0-9]) ([\t\x20-\x7e]*+)\r\n((?:[!#$%&'*+\-.^_`|~0-9A-Za-z]++:[\t\x20-\x7e]*+\r\n)*+)\r\n"
+    rb"HTTP/1\.1 ([2-9][0-9][0-9]) ([\t\x20-\x7e]*+)\r\n"
+    rb"((?:[!#$%&'*+\-.^_`|~0-9A-Za-z]++:(?:[\t\x20-\x7e]*+(?<![\t ])|[\t ]*+)\r\n)*+)\r\n"
 )
 _FIELD = re.compile(rb"([^:]++):[\t ]*+([^\r]*+)\r\n")
 
@@ -219,8 +220,6 @@ class Codec(ABC):
             return False
         status, reason, lines = match.groups()
         raw = _FIELD.findall(lines)
-        if b" \r" in lines or b"\t\r" in lines:
-            raw = [(name, value.rstrip(b"\t ")) for name, value in raw]
         headers = Headers([(name.lower(), value) for name, value in raw])
         length: int | None = None
         chunked = False
@@ -234,7 +233,7 @@ class Codec(ABC):
                     if length is not None or chunked or value != b"chunked":
                         return False
                     chunked = True
-                else:
+                elif value != b"keep-alive":
                     self._look_at_persistence(name, value)
         if len(raw) > MAX_FIELDS:
             return False
@@ -306,7 +305,7 @@ class Codec(ABC):
 
     def _look_at_persistence(self, name: bytes, value: bytes) -> None:
         if name == b"connection":
-            if value != b"keep-alive" and b"close" in [token.strip(b" \t") for token in value.lower().split(b",")]:
+            if b"close" in [token.strip(b" \t") for token in value.lower().split(b",")]:
                 self._persists = False
         else:
             match = _KEEP_ALIVE_TIMEOUT.search(value)
