@@ -8,6 +8,7 @@ import inspect
 import os
 import socket
 import ssl
+import sys
 import warnings
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ import pytest
 import pytest_asyncio
 import trustme
 import uvloop
+
+from httpcore.protocols.codecs import auto_codec, codec_named
 
 pytest_plugins = ["tests.servers", "tests.servers_h2", "tests.servers_proxies"]
 
@@ -42,10 +45,16 @@ def _stop_on_timeout(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--loop", choices=("asyncio", "uvloop"), default="asyncio", help="the event loop of all tests")
+    parser.addoption(
+        "--http1-codec", choices=("llhttp", "h11"), default="llhttp", help="what http1_codec='auto' is in all tests"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "asyncio_only(reason): not to be run with --loop uvloop")
+    config.addinivalue_line("markers", "llhttp_only(reason): not to be run with --http1-codec h11")
+    if config.getoption("http1_codec") == "h11":
+        _choose_h11()
     if config.getoption("loop") == "uvloop":
         # What a policy makes is what everybody gets: async tests, `asyncio.run`, and the blocking API's own loop.
         with warnings.catch_warnings():
@@ -53,13 +62,26 @@ def pytest_configure(config: pytest.Config) -> None:
             asyncio.set_event_loop_policy(_UvloopPolicy())
 
 
+def _choose_h11() -> None:
+    # As on the default install: what is found of httptools the first time is remembered, and afterwards it is there
+    # again for the tests that name llhttp.
+    sys.modules["httptools"] = None  # type: ignore[assignment]  # how Python itself remembers that there is no module
+    try:
+        assert auto_codec() is codec_named("h11")
+    finally:
+        del sys.modules["httptools"]
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leaves out what means asyncio's loop alone when that is not the one to run on."""
-    if config.getoption("loop") == "asyncio":
-        return
-    left_out = [item for item in items if _means_asyncio(item)]
-    config.hook.pytest_deselected(items=left_out)
-    items[:] = [item for item in items if item not in set(left_out)]
+    """Leaves out what means another loop, or another codec, than the one to run on."""
+    left_out: set[pytest.Item] = set()
+    if config.getoption("loop") == "uvloop":
+        left_out.update(item for item in items if _means_asyncio(item))
+    if config.getoption("http1_codec") == "h11":
+        left_out.update(item for item in items if item.get_closest_marker("llhttp_only") is not None)
+    if left_out:
+        config.hook.pytest_deselected(items=list(left_out))
+        items[:] = [item for item in items if item not in left_out]
 
 
 def _means_asyncio(item: pytest.Item) -> bool:

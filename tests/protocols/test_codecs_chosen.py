@@ -19,6 +19,8 @@ from httpcore.protocols.handshake import Versions
 from httpcore.protocols.llhttp_codec import LLHTTPCodec
 from tests.pool.peers import auto_connector
 
+pytestmark = pytest.mark.llhttp_only("they say what auto is, and choose again")
+
 NAMES: list[CodecName] = ["auto", "h11", "llhttp"]
 
 
