@@ -345,3 +345,15 @@ def test_every_event_has_a_name_a_time_and_is_public() -> None:
     assert repr(event) == "SlotAssigned(time=1.5, connection_id=7, reused=True)"
     with pytest.raises(AttributeError):
         event.time = 2.0  # type: ignore[misc]
+
+
+def test_events_are_values_that_cannot_be_changed() -> None:
+    event, same = (trace.SlotAssigned(1.5, 7, True) for _ in range(2))
+    assert event == same
+    assert len({event, same}) == 1
+    assert event != trace.SlotAssigned(1.5, 8, True)
+    assert event != trace.TraceEvent(1.5)
+    assert event != (1.5, 7, True)
+    with pytest.raises(AttributeError, match="time"):
+        del event.time
+    assert event == same

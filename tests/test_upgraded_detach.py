@@ -8,9 +8,9 @@ from typing import cast
 
 import pytest
 
-from httpcore import ConnectionPool, ReadError, ResponseClosed, UpgradedStream, WriteError
+from httpcore import ConnectionPool, ReadError, ReadTimeout, ResponseClosed, UpgradedStream, WriteError
 from httpcore.testing import MemoryConnector, MemoryTransport, ScriptedPeer, memory_link
-from httpcore.upgraded import Relay
+from httpcore.upgraded import Relay, within
 from tests.clock import turns, until
 from tests.test_upgraded import MEBIBYTE, end, read_exactly, upgrade
 from tests.testing.links import Recorder
@@ -271,3 +271,19 @@ async def test_reader_of_an_aborted_relay_is_told() -> None:
         await reading
     await stream.wait_closed()
     peer.close()
+
+
+# within
+
+
+async def test_timeout_of_what_is_awaited_is_told_apart_from_the_limit() -> None:
+    async def fail() -> None:
+        raise error
+
+    error = TimeoutError("of the system's")
+    for seconds in (None, 60):
+        with pytest.raises(TimeoutError) as caught:
+            await within(fail(), seconds, ReadTimeout)
+        assert caught.value is error
+    with pytest.raises(ReadTimeout, match="not done within 0 seconds"):
+        await within(asyncio.sleep(60), 0, ReadTimeout)

@@ -16,7 +16,6 @@ from httpcore.exceptions import (
     ConnectError,
     ConnectTimeout,
     HTTPCoreError,
-    PoolClosed,
     ProxyError,
     ReadError,
     WriteError,
@@ -250,20 +249,14 @@ class _TunnelHandler(ResponseHandler):
             return "[not shown, as it repeats what the proxy was sent]"
         return quote_peer_text(text)
 
-    def _translate(self, exc: BaseException) -> BaseException:
+    def _translate(self, exc: BaseException) -> HTTPCoreError:
         """Returns what a failed exchange means for who wanted a tunnel, whose host and port are others."""
-        if not isinstance(exc, HTTPCoreError):
-            return exc
-        words = exc.args[0]
-        error: HTTPCoreError
+        if isinstance(exc, (ConnectError, ConnectTimeout)) and self._head is None:
+            return no_connection(self._proxy, exc)
         if self._head is not None:  # the rest of a refusal is missing, but what was refused is clear
             error = self._refusal()
-        elif isinstance(exc, PoolClosed):
-            error = PoolClosed(words)
-        elif isinstance(exc, (ConnectError, ConnectTimeout)):
-            return no_connection(self._proxy, exc)
         else:
-            error = ProxyError(f"the proxy {self._proxy} gave no tunnel: {words}")
+            error = ProxyError(f"the proxy {self._proxy} gave no tunnel: {''.join(map(str, exc.args[:1]))}")
         error.__cause__ = exc
         return error
 

@@ -173,15 +173,17 @@ class FileSender:
         if write_timeout is not None:
             self._gate.made_progress()  # what was before does not count
             self._deadline.arm(self._loop.time() + write_timeout)
-        loop, number = self._loop, self._sock.fileno()
-        writable = loop.create_future()
-        loop.add_writer(number, _settle, writable)
+        writable = self._loop.create_future()
+        self._loop.add_writer(self._sock.fileno(), _settle, writable)
         try:
             await writable
         finally:
-            if not loop.is_closed():
-                loop.remove_writer(number)
+            self._stop_watching()
         self._deadline.when = None
+
+    def _stop_watching(self) -> None:
+        if not self._loop.is_closed():  # else this is a task that nobody ended
+            self._loop.remove_writer(self._sock.fileno())
 
 
 def _settle(future: asyncio.Future[None]) -> None:

@@ -87,8 +87,6 @@ class BodyPump:
         try:
             if isinstance(chunks, FileChunks) and (sender := self._sink.file_sender()) is not None:
                 await sender.send(chunks, self._sink.send_chunk)
-                if self._task is None:
-                    return
             async for chunk in chunks:
                 if self._task is None or (len(chunk) and not self._sink.send_chunk(chunk)):
                     return

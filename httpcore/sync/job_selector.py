@@ -88,8 +88,7 @@ class JobSelector(selectors.EpollSelector):
                 found = (selectors.EVENT_READ if flags & ~select.EPOLLOUT else 0) | (
                     selectors.EVENT_WRITE if flags & ~select.EPOLLIN else 0
                 )
-                if found & key.events:
-                    ready.append((key, found & key.events))
+                ready.append((key, found & key.events))
         jobs = self._jobs
         for _ in range(len(jobs)):  # those that are submitted meanwhile have their turn after what is ready
             context, callback, args = jobs.popleft()

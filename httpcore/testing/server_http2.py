@@ -128,9 +128,8 @@ class HTTP2Server(asyncio.Protocol):
             self._lose_streams()
             self._transport.close()
         elif isinstance(event, (DataReceived, TrailersReceived, StreamEnded, StreamReset)):
-            known = self._streams.get(event.stream_id)  # what comes on a stream that was reset, h2 credits itself
-            if known is not None:
-                self._stream_event_received(known, event)
+            # Of a stream that is over there are no events: what still comes on it h2 drops, and credits, itself.
+            self._stream_event_received(self._streams[event.stream_id], event)
 
     def _stream_event_received(
         self, stream: _HTTP2Stream, event: DataReceived | TrailersReceived | StreamEnded | StreamReset

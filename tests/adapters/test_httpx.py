@@ -20,6 +20,7 @@ from tests.asgi_server import asgi_server
 from tests.asgi_server_h2 import asgi_server_h2
 from tests.conftest import TLSFiles
 from tests.content import blocks
+from tests.h11_server import listening
 from tests.origin_app import TEXT, app
 from tests.proxies.http_proxy import http_proxy
 
@@ -61,6 +62,12 @@ async def test_target_is_the_one_the_client_encoded(kind: Kind, target: str) -> 
         url = kind.module.URL(origin.url + target)
         response = await kind.call(client.get, url)
         assert response.json()["target"] == url.raw_path.decode()
+
+
+async def test_host_may_be_an_ipv6_address(kind: Kind) -> None:
+    async with listening(host="::1") as listener, kind.client() as client:
+        assert (await kind.call(client.get, str(listener.url()))).status_code == 200
+        assert listener.asked[0].get(b"host") == b"[::1]:%d" % listener.port
 
 
 async def test_credentials_of_the_url_are_the_clients_business(kind: Kind) -> None:

@@ -238,4 +238,5 @@ async def test_response_made_by_hand() -> None:
     assert await compat.Response(200, content=b"content").aread() == b"content"
     await response.aclose()
     assert compat.Response(204).read() == b""
+    assert response.read() is response.content  # which was read before
     assert repr(response) == "<Response [200]>"

@@ -13,9 +13,11 @@ import resource
 import socket
 import struct
 import threading
+import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import BinaryIO
 
 import pytest
@@ -37,6 +39,7 @@ from httpcore.request import Request
 from httpcore.sync.loop_thread import loop_thread
 from httpcore.testing import HTTP11Peer, ScriptedPeer
 from httpcore.trace import BodySent, TraceEvent
+from tests.clock import turns, until
 from tests.protocols.loops import on_every_loop
 from tests.protocols.recording import Recorder, response
 
@@ -722,3 +725,96 @@ async def test_blocking_call_sends_a_file_past_the_transport_too(path, calls, tl
     server.close()
     await server.wait_closed()
     assert calls.sent == (0 if secure else SIZE)
+
+
+# What happens at the same moment
+
+
+@on_every_loop
+async def test_connection_that_is_lost_between_two_pieces_fails_the_exchange(path, calls):
+    """The transport knows already that it is, and nobody else was told."""
+    async with connected() as (protocol, _):
+        calls.reactions[1] = lambda: asyncio.get_running_loop().call_soon(protocol._transport.abort)
+        with path.open("rb") as file:
+            recorder = dispatch(protocol, file)
+            assert type(await ended(recorder)) is RemoteProtocolError
+    assert len(calls.sizes) == 2
+
+
+@on_every_loop
+async def test_without_a_write_timeout_a_slow_server_is_waited_for(path, calls):
+    async with connected(send_buffer=64 * 1024) as (protocol, peer):
+        peer.pause()
+        with path.open("rb") as file:
+            recorder = dispatch(protocol, file, TimeoutConfig(None))
+            await until(lambda: 0 in calls.sizes)
+            peer.resume()
+            await peer.receive_until(b"\r\n\r\n")
+            assert await peer.receive(SIZE) == CONTENT
+            peer.send(OK)
+            assert await ended(recorder) is None
+
+
+@on_every_loop
+async def test_exchange_that_ends_as_the_socket_takes_more_sends_nothing_more(path, calls):
+    """Both are found in one turn of the loop: the end first."""
+    async with connected(send_buffer=64 * 1024) as (protocol, peer):
+        peer.pause()
+        with path.open("rb") as file, peer.transport.get_extra_info("socket").dup() as theirs:
+            recorder = dispatch(protocol, file)
+            await until(lambda: 0 in calls.sizes)
+            await turns()  # nothing but the server's reading makes it go on
+            sent = calls.sent
+            asyncio.get_running_loop().call_soon(recorder.exchange.abort)
+            received = 0
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    received += len(theirs.recv(1_000_000))
+            assert received > 64 * 1024
+            assert type(await ended(recorder)) is ResponseClosed
+        await protocol.wait_closed()
+    assert calls.sent == sent
+
+
+async def test_on_another_system_than_linux_another_thread_reads_the_file_in(path, calls, monkeypatch):
+    monkeypatch.setattr("httpcore.protocols.file_sender.sys", SimpleNamespace(platform="darwin"))
+    threads = set()
+    pread = os.pread
+
+    def watched_pread(*args) -> bytes:
+        threads.add(threading.current_thread())
+        return pread(*args)
+
+    monkeypatch.setattr(os, "pread", watched_pread)
+    async with connected() as (protocol, peer):
+        with path.open("rb") as file:
+            recorder = dispatch(protocol, file)
+            await peer.receive_until(b"\r\n\r\n")
+            assert await peer.receive(SIZE) == CONTENT
+            peer.send(OK)
+            assert await ended(recorder) is None
+    assert calls.sent == SIZE
+    assert threads and threading.main_thread() not in threads
+
+
+def test_loop_that_is_closed_in_the_middle_leaves_the_file_and_the_socket_closed(path, calls):
+    loop = asyncio.new_event_loop()
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+
+    async def begin() -> None:
+        _, protocol = await loop.create_unix_connection(HTTP11Protocol, sock=ours)
+        protocol.dispatch(Request("POST", URL, body=file), Recorder(), timeout=TimeoutConfig(None))
+        await until(lambda: 0 in calls.sizes)
+
+    with theirs, warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # of the transport, which nobody closes
+        with path.open("rb") as file:
+            loop.run_until_complete(begin())
+            loop.set_exception_handler(lambda loop, context: None)  # it tells of the task
+            loop.close()
+            gc.collect()
+        received = 0
+        while data := theirs.recv(1_000_000):  # to its end: no copy of the other socket is open
+            received += len(data)
+    assert calls.sent <= received < SIZE

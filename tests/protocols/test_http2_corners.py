@@ -9,7 +9,7 @@ from h2.errors import ErrorCodes
 from hpack import Decoder
 from hyperframe.frame import HeadersFrame
 
-from httpcore.exceptions import LocalProtocolError, ReadError, RemoteProtocolError
+from httpcore.exceptions import LocalProtocolError, ReadError, RemoteProtocolError, ResponseClosed
 from httpcore.headers import Headers
 from httpcore.protocols.deadlines import Deadlines
 from httpcore.protocols.http2_frames import FrameType
@@ -93,6 +93,22 @@ async def test_what_comes_above_a_goaway_is_ignored(clock: Clock, sent: str) -> 
         await until(lambda: below.ended)
         assert below.names == ["started", "response", "complete"]
         assert below.trailers == [(b"x-sum", b"2")]
+
+
+async def test_exchange_that_its_owner_aborts_when_its_head_makes_room_gets_no_head(clock: Clock) -> None:
+    """The server had refused a stream; with the first answer there is room for another, of which the owner is told."""
+    async with wire_client() as client:
+        (first, number), (second, refused), (third, _) = [await client.ask() for _ in range(3)]
+        client.peer.send(rst(refused, ErrorCodes.REFUSED_STREAM))
+        await until(lambda: second.ended)
+        client.protocol.on_change = lambda protocol: first.exchange.abort()
+        client.peer.send(head(number, OK))
+        await until(lambda: first.ended)
+        client.protocol.on_change = None
+        assert type(first.error) is ResponseClosed
+        assert first.names == ["started", "failed"]
+        assert not third.ended
+        third.exchange.abort()
 
 
 async def test_owner_that_raises_when_settings_come_is_heard(http2: HTTP2Client) -> None:

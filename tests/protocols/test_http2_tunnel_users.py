@@ -122,6 +122,38 @@ async def test_protocol_that_is_attached_late_gets_what_came_and_the_end(cut_htt
     assert await cut_http2.peer.receive_body(1) == b""
 
 
+class Buffered(asyncio.BufferedProtocol):
+    """A protocol with a buffer of its own, smaller than what comes."""
+
+    def __init__(self) -> None:
+        self.received = b""
+        self.ended = asyncio.Event()
+        self._buffer = bytearray(1000)
+
+    def get_buffer(self, sizehint: int) -> bytearray:
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self.received += self._buffer[:nbytes]
+
+    def eof_received(self) -> None:
+        self.ended.set()
+
+
+async def test_protocol_with_buffers_of_its_own_may_take_the_transport_over(cut_http2):
+    transport, unread = (await tunnel(cut_http2)).detach()
+    assert unread == b""
+    buffered = Buffered()
+    transport.set_protocol(buffered)
+    transport.resume_reading()
+    cut_http2.peer.send_data(1, PATTERN[:40_000])
+    cut_http2.peer.send_data(1, b"", end_stream=True)
+    await buffered.ended.wait()
+    assert buffered.received == PATTERN[:40_000]
+    assert await cut_http2.peer.receive_body(1) == b""
+    await cut_http2.settle()
+
+
 # TLS inside, to a real server behind a scripted proxy
 
 

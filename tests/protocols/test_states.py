@@ -70,8 +70,11 @@ def test_every_pair_moves_as_drawn_or_is_a_bug(machine, state, event):
     if following is None:
         with pytest.raises(RuntimeError, match=rf"httpcore bug: .*{event.name}.* in .*{state.name}"):
             table[state, event]
+        with pytest.raises(RuntimeError, match=rf"httpcore bug: .*{event.name}.* in .*{state.name}"):
+            table.on(event)[state]
     else:
         assert table[state, event] is states[following]
+        assert table.on(event)[state] is states[following]
 
 
 @pytest.mark.parametrize("machine", MACHINES)

@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def _run(program: str, *arguments: str, options: tuple[str, ...] = ("-X", "dev", "-W", "error")) -> str:
+def run_program(program: str, *arguments: str, options: tuple[str, ...] = ("-X", "dev", "-W", "error")) -> str:
     """Runs a program, which has to end well and to say nothing but what it prints. Returns that."""
     completed = subprocess.run(
         [sys.executable, *options, "-c", textwrap.dedent(program), *arguments],
@@ -38,7 +38,7 @@ def test_import_starts_nothing():
         pool.close()
         print(threading.active_count())
     """
-    assert _run(program) == "1\n"
+    assert run_program(program) == "1\n"
 
 
 def test_one_daemon_thread_serves_all_pools(origin_app_url: str):
@@ -49,7 +49,7 @@ def test_one_daemon_thread_serves_all_pools(origin_app_url: str):
                 assert pool.request("GET", sys.argv[1] + "/hello").status_code == 200
             print([(thread.name, thread.daemon) for thread in threading.enumerate()][1:])
     """
-    assert _run(program, origin_app_url) == "[('httpcore', True)]\n"
+    assert run_program(program, origin_app_url) == "[('httpcore', True)]\n"
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_program_ends_with_what_is_left_open(origin_app_url: str, ending: str):
     """
     # What is left open is found when the interpreter ends. That it was is to be warned of, but no more than that.
     options = ("-X", "dev", "-W", "ignore::ResourceWarning")
-    assert _run(program, origin_app_url, options=options) == "end\n"
+    assert run_program(program, origin_app_url, options=options) == "end\n"
 
 
 def test_program_ends_by_an_exception_in_the_middle_of_a_stream(origin_app_url: str):
@@ -95,7 +95,7 @@ def test_program_ends_by_an_exception_in_the_middle_of_a_stream(origin_app_url: 
             next(response.stream())
             sys.exit(0)
     """
-    assert _run(program, origin_app_url) == ""
+    assert run_program(program, origin_app_url) == ""
 
 
 def test_ctrl_c_ends_a_program_that_waits(origin_app_url: str):
@@ -113,7 +113,7 @@ def test_ctrl_c_ends_a_program_that_waits(origin_app_url: str):
             print("interrupted", pool.request("GET", sys.argv[1] + "/hello").status_code)
         pool.close()
     """
-    assert _run(program, origin_app_url) == "interrupted 200\n"
+    assert run_program(program, origin_app_url) == "interrupted 200\n"
 
 
 def test_pool_serves_what_runs_at_exit(origin_app_url: str):
@@ -131,7 +131,7 @@ def test_pool_serves_what_runs_at_exit(origin_app_url: str):
             pool.close()
         pool.request("GET", sys.argv[1] + "/hello")
     """
-    assert _run(program, origin_app_url) == "late 200\nearly 200\n"
+    assert run_program(program, origin_app_url) == "late 200\nearly 200\n"
 
 
 _FORKING = """
@@ -161,7 +161,7 @@ def test_child_and_parent_go_on_after_fork(origin_app_url: str, used_before: boo
     pool.close()
     """
     )
-    assert _run(program, origin_app_url) == "child\nparent 200 1\n"
+    assert run_program(program, origin_app_url) == "child\nparent 200 1\n"
 
 
 def test_child_that_uses_nothing_leaves_the_parents_connections_alone(origin_app_url: str):
@@ -178,7 +178,7 @@ def test_child_that_uses_nothing_leaves_the_parents_connections_alone(origin_app
     pool.close()
     """
     )
-    assert _run(program, origin_app_url) == "3000000 1\n"
+    assert run_program(program, origin_app_url) == "3000000 1\n"
 
 
 def test_child_is_refused_what_the_parent_has_begun(origin_app_url: str):
@@ -200,7 +200,7 @@ def test_child_is_refused_what_the_parent_has_begun(origin_app_url: str):
     pool.close()
     """
     )
-    assert _run(program, origin_app_url) == "3000000 1\n"
+    assert run_program(program, origin_app_url) == "3000000 1\n"
 
 
 def test_child_of_a_fork_while_other_threads_ask(origin_app_url: str):
@@ -226,7 +226,7 @@ def test_child_of_a_fork_while_other_threads_ask(origin_app_url: str):
     )
     # Python 3.12 and later warn of any fork in a program with threads.
     options = ("-X", "dev", "-W", "error", "-W", "ignore::DeprecationWarning")
-    assert _run(program, origin_app_url, options=options) == "200\n"
+    assert run_program(program, origin_app_url, options=options) == "200\n"
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
@@ -275,4 +275,4 @@ def test_loop_of_a_policy_is_taken(origin_app_url: str):
         assert isinstance(background_loop(), uvloop.Loop)
     """
     options = ("-X", "dev", "-W", "error", "-W", "ignore::DeprecationWarning")  # policies, from Python 3.14 on
-    assert _run(program, origin_app_url, options=options) == "3000000\n"
+    assert run_program(program, origin_app_url, options=options) == "3000000\n"

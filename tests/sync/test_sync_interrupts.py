@@ -5,6 +5,7 @@ The signal is sent by the server, once the request is there, or by what runs in 
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import gc
 import linecache
@@ -21,6 +22,7 @@ import pytest
 import httpcore
 from tests.asgi_server import asgi_server
 from tests.origin_app import Message, Receive, Send, app
+from tests.servers import serving
 from tests.sync.conftest import Background
 
 if TYPE_CHECKING:
@@ -261,3 +263,29 @@ def test_content_that_was_interrupted_at_any_line_is_never_read_on_with_a_gap(ur
         assert hits > 20
         assert http.request("GET", url + "/hello").status_code == 200
         assert http.num_active_connections == 0
+
+
+async def _upgrade(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n")
+    await reader.read()
+
+
+def test_upgrade_that_was_interrupted_at_any_line_leaves_no_connection(servers: Background):
+    hits = 0
+    with warnings.catch_warnings(), servers.opened(serving(_upgrade)) as origin, Pool() as http:
+        warnings.simplefilter("ignore", ResourceWarning)  # of a response that was hit on its way to the caller
+        warnings.simplefilter("ignore", RuntimeWarning)  # of a coroutine that was hit before its first step
+        response: httpcore.SyncResponse | None = None
+        while response is None:
+            try:
+                with _raising_at(hits + 1):
+                    response = http.request("GET", origin.url, {"connection": "upgrade", "upgrade": "echo"})
+            except TimeoutError:
+                hits += 1
+        assert response.upgraded is not None
+        response.upgraded.close()
+        gc.collect()
+        while http.num_connections:  # until all ends that were asked for have come
+            pass
+    assert hits > 20

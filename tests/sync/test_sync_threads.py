@@ -237,3 +237,15 @@ def test_body_that_raises_when_it_is_closed_does_not_cost_the_answer(url: str, c
         assert http.request("POST", url + "/refuse-late", body=body()).status_code == 413
         assert http.request("GET", url + "/hello").status_code == 200
     assert "a request's body raised when it was closed" in caplog.text
+
+
+def test_callable_may_give_text(url: str):
+    with Pool() as http:
+        assert http.request("POST", url + "/echo", body=lambda: "grüße").body == "grüße".encode()
+
+
+def test_callable_that_gives_no_body_is_refused(url: str):
+    with Pool() as http:
+        with pytest.raises(TypeError, match="the body's callable returned int, which is no body"):
+            http.request("POST", url + "/upload", body=lambda: 5)  # type: ignore[arg-type,return-value]
+        assert http.request("GET", url + "/hello").status_code == 200

@@ -15,6 +15,7 @@ import httpcore
 from tests.conftest import TLSFiles
 from tests.servers import serving
 from tests.sync.conftest import Background
+from tests.sync.test_loop_thread import run_program
 
 Pool = httpcore.SyncConnectionPool
 _UPGRADE = {"connection": "upgrade", "upgrade": "echo"}
@@ -173,3 +174,31 @@ def test_stream_that_is_dropped_is_aborted_with_a_warning(echo: str):
         stream = _upgraded(http, echo)
         with pytest.warns(ResourceWarning, match="unclosed <UpgradedStream"):
             del stream
+
+
+def test_blocking_calls_where_the_system_has_neither_eventfd_nor_forks_nor_interruptible_waits(
+    echo: str, origin_app_url: str
+):
+    """As on Windows: the loop is asyncio's as it is, and a thread that waits looks for signals now and then."""
+    program = """
+        import os, sys, httpcore  # and by that all of asyncio
+        sys.platform = "win32"
+        del os.register_at_fork
+        with httpcore.SyncConnectionPool() as pool:
+            assert pool.request("GET", sys.argv[1] + "/hello").status_code == 200
+            try:
+                pool.request("GET", sys.argv[1] + "/hang", timeout=httpcore.TimeoutConfig(read_timeout=0.5))
+            except httpcore.ReadTimeout:
+                print("no answer")
+            response = pool.request("GET", sys.argv[2], {"connection": "upgrade", "upgrade": "echo"})
+            with response.upgraded as stream:
+                try:
+                    stream.read(timeout=0.5)
+                except httpcore.ReadTimeout:
+                    print("no bytes")
+                stream.write(b"ping")
+                print(stream.read())
+        from httpcore.sync.loop_thread import background_loop
+        print(type(background_loop()._selector).__name__)
+    """
+    assert run_program(program, origin_app_url, echo) == "no answer\nno bytes\nb'ping'\nEpollSelector\n"

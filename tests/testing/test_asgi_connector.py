@@ -8,6 +8,10 @@ from collections.abc import AsyncIterator
 import h11
 import pytest
 import uvloop
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.events import DataReceived
+from hyperframe.frame import DataFrame
 
 import httpcore
 from httpcore.testing import ASGIConnector, ScriptedPeer
@@ -27,6 +31,12 @@ WHOLE = 64 * 1024 * 1024
 async def echo(scope: Message, receive: Receive, send: Send) -> None:
     assert scope["type"] == "http"
     await answer(send, await read_body(receive))
+
+
+async def echo_early(scope: Message, receive: Receive, send: Send) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    while (message := await receive())["type"] == "http.request" and message["more_body"]:
+        await send({"type": "http.response.body", "body": message["body"], "more_body": True})
 
 
 # What an app is given
@@ -476,6 +486,60 @@ async def test_pipelined_requests_are_answered_in_order():
     client.send(b"GET / HTTP/1.0\r\n\r\n")
     assert (await client.receive_eof()).startswith(b"HTTP/1.1 200 ")
     client.close()
+    await connector.aclose()
+
+
+async def test_request_that_becomes_malformed_behind_the_responses_head_is_cut_off():
+    connector = ASGIConnector(echo_early)
+    client = await connector.connect(ScriptedPeer, Origin("http", "testserver", 80))
+    client.send(b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\n")
+    assert (await client.receive_until(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+    await client.receive_until(b"1\r\nx\r\n")
+    client.send(b"no size\r\n")
+    assert await client.receive_eof() == b""  # no second response in the middle of the first
+    client.close()
+    await connector.aclose()
+
+
+async def test_response_that_waits_in_the_transport_is_read_after_its_end():
+    ended = Gate()
+
+    async def app(scope: Message, receive: Receive, send: Send) -> None:
+        await answer(send, status=204, headers=[(b"x-large", bytes(b"x" * 60_000))])
+        ended.add()
+
+    connector = ASGIConnector(app, capacity=1024)
+    client = await connector.connect(ScriptedPeer, Origin("http", "testserver", 80))
+    client.pause()
+    for number in (1, 2):
+        client.send(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+        await ended.reached(number)
+    client.resume()
+    for _ in range(2):
+        assert len(await client.receive_until(b"\r\n\r\n")) > 60_000
+    client.close()
+    await client.closed()
+    await connector.aclose()
+
+
+async def test_what_comes_on_a_stream_behind_its_reset_is_dropped_and_the_connection_goes_on():
+    connector = ASGIConnector(echo)
+    client = await connector.connect(ScriptedPeer, Origin("http", "testserver", 80))
+    http = H2Connection(H2Configuration(client_side=True))
+    fields = [(":method", "POST"), (":scheme", "http"), (":authority", "a"), (":path", "/")]
+    http.initiate_connection()
+    http.send_headers(1, fields)
+    http.reset_stream(1)
+    client.send(http.data_to_send() + DataFrame(1, b"late").serialize())
+    http.send_headers(3, fields)
+    http.send_data(3, b"body", end_stream=True)
+    client.send(http.data_to_send())
+    received = b""
+    while not received.endswith(b"body"):
+        data = await client.receive_some()
+        received += b"".join(event.data for event in http.receive_data(data) if isinstance(event, DataReceived))
+    client.close()
+    await client.closed()
     await connector.aclose()
 
 

@@ -48,6 +48,24 @@ async def running(app: Any, http1: bool = True, **arguments: Any) -> AsyncIterat
     assert left == []
 
 
+async def test_app_waits_for_a_slow_client_for_longer_than_between_two_looks_at_the_loop(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr("httpcore.testing.wsgi._CHECK", 0)
+    loop, called = asyncio.get_running_loop(), asyncio.Event()
+
+    def app(environ: Environ, start_response: StartResponse) -> list[bytes]:
+        loop.call_soon_threadsafe(called.set)
+        return echo(environ, start_response)
+
+    async def body() -> AsyncIterator[bytes]:
+        await called.wait()
+        yield b"late"
+
+    async with running(app) as http:
+        assert (await http.request("POST", URL, body=body())).body == b"late"
+
+
 # What an app is given
 
 
