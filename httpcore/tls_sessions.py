@@ -173,7 +173,8 @@ class ResumingContext(ssl.SSLContext):
         lingering.move_to_end(reference)
         if len(lingering) > _LINGERING:
             oldest = lingering.popitem(last=False)[0]()
-            if oldest is not None and oldest._closed is not None:
+            if oldest is not None:  # and so it has one: whoever has none is not here
+                assert oldest._closed is not None
                 oldest._kept = oldest._closed._give()
                 oldest._closed = None
 

@@ -233,6 +233,27 @@ def test_closed_connections_are_few_but_their_sessions_are_all_kept(
     assert all(dialler.dial(server, number).close().resumed for number in range(5))
 
 
+def test_closed_connection_is_not_kept_where_a_session_is(tls: TLSFiles) -> None:
+    server, dialler = serving(tls, ssl.TLSVersion.TLSv1_2), Dialler(tls)
+    links = [dialler.dial(server, rounds=0) for _ in range(2)]
+    for link in links:
+        link.finish()
+    assert dialler.dial(server).resumed  # with the session of the second
+    closed = [weakref.ref(link.close().client) for link in links]
+    del link, links
+    assert [reference() for reference in closed] == [None, None]
+
+
+def test_closed_connection_to_a_forgotten_server_takes_no_place(tls: TLSFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tls_sessions, "_LINGERING", 2)
+    server = serving(tls, ssl.TLSVersion.TLSv1_3)
+    dialler = Dialler(tls, SessionCache(size=2))
+    for name in ("forgotten", "first", "second"):
+        dialler.dial(server, name).close()
+    assert dialler.dial(server, "first").close().resumed
+    assert dialler.dial(server, "second").close().resumed
+
+
 def test_connection_that_was_closed_is_freed_with_the_cache(tls: TLSFiles) -> None:
     dialler = Dialler(tls)
     closed = weakref.ref(dialler.dial(serving(tls, ssl.TLSVersion.TLSv1_3)).close().client)
