@@ -5,7 +5,7 @@
 
 Without a command, a small relay does it, which is at the end of this file. `PipeConnector` is what a pool is given,
 `PipeTransport` makes an `asyncio.Transport` of a command. With https, TLS begins inside of the pipe, and finds out
-whether HTTP/2 is spoken, as ever; that needs asyncio's own loop, as uvloop's `start_tls` takes no other's transports.
+whether HTTP/2 is spoken, as ever.
 """
 
 from __future__ import annotations
@@ -63,14 +63,7 @@ class PipeConnector:
                 protocol.connection_made(pipe)
                 pipe.resume_reading()
             else:
-                try:
-                    tls = await loop.start_tls(pipe, protocol, ssl_context, server_hostname=server_hostname)
-                except BaseException:  # cancelled, too
-                    pipe.abort()
-                    raise
-                if tls is None:  # how asyncio puts it that the connection was closed in between
-                    raise ConnectionResetError("the connection was closed while TLS began")
-                protocol.connection_made(tls)
+                protocol.connection_made(await httpcore.start_tls(pipe, protocol, ssl_context, server_hostname))
         except OSError as exc:
             raise httpcore.ConnectError(f"no connection through {command[0]}: {exc}") from exc
         return protocol
@@ -84,12 +77,10 @@ class PipeTransport(asyncio.Transport, asyncio.SubprocessProtocol):
     error.
     """
 
-    _start_tls_compatible = True  # asyncio's start_tls asks for it
-
     def __init__(self) -> None:
         super().__init__()
         self._loop = asyncio.get_running_loop()
-        self._protocol: asyncio.BaseProtocol = asyncio.Protocol()
+        self._protocol = asyncio.Protocol()
         self._received: deque[bytes] = deque()  # not delivered yet; b"" is the end
         self._paused = True
         self._eof = False  # stdout has ended
@@ -137,11 +128,9 @@ class PipeTransport(asyncio.Transport, asyncio.SubprocessProtocol):
             if self._closing:
                 pass  # it is read to the end all the same: a command that cannot write would not end
             elif not data:
-                self._closing = not cast(asyncio.Protocol, self._protocol).eof_received()
-            elif isinstance(self._protocol, asyncio.BufferedProtocol):  # asyncio's TLS is one
-                fill(self._protocol, data)
+                self._closing = not self._protocol.eof_received()
             else:
-                cast(asyncio.Protocol, self._protocol).data_received(data)
+                self._protocol.data_received(data)
         if self._ended and self._closing:
             self._ended = False  # once is enough
             self._process.close()
@@ -198,10 +187,6 @@ class PipeTransport(asyncio.Transport, asyncio.SubprocessProtocol):
         with contextlib.suppress(ProcessLookupError):  # it has ended
             self._process.kill()
 
-    def _force_close(self, exc: Exception | None) -> None:  # what asyncio's TLS calls when it fails
-        self._error = exc
-        self.abort()
-
     def is_closing(self) -> bool:
         return self._closing or (self._eof and not self._paused)
 
@@ -209,21 +194,10 @@ class PipeTransport(asyncio.Transport, asyncio.SubprocessProtocol):
         return self._process.get_pid() if name == "pid" else default
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        self._protocol = protocol
+        self._protocol = cast(asyncio.Protocol, protocol)
 
     def get_protocol(self) -> asyncio.BaseProtocol:
         return self._protocol
-
-
-def fill(protocol: asyncio.BufferedProtocol, data: bytes) -> None:
-    """Gives `data` to a protocol that has buffers of its own."""
-    rest = memoryview(data)
-    while rest:
-        buffer = memoryview(protocol.get_buffer(len(rest))).cast("B")
-        size = min(len(buffer), len(rest))
-        buffer[:size] = rest[:size]
-        protocol.buffer_updated(size)
-        rest = rest[size:]
 
 
 def relay(host: str, port: int) -> None:

@@ -48,6 +48,7 @@ from httpcore.proxies import DIRECT, Proxy
 from httpcore.proxy_protocol import ProxyProtocol
 from httpcore.request import PUSHED, Request
 from httpcore.response import Response
+from httpcore.tls_begin import start_tls
 from httpcore.trace import TraceEvent
 from httpcore.upgraded import UpgradedStream
 from httpcore.urls import URL, Origin
@@ -171,5 +172,6 @@ __all__ = [
     "__version__",
     "proxies_from_environment",
     "public_addresses_only",
+    "start_tls",
     "without_hop_by_hop",
 ]

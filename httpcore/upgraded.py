@@ -15,7 +15,7 @@ from typing import TypeVar, cast
 
 from httpcore.body import BodyQueue
 from httpcore.exceptions import ConnectError, ConnectTimeout, ReadError, ResponseClosed, TimeoutException, WriteError
-from httpcore.start_tls import start_tls
+from httpcore.tls_begin import start_tls
 
 __all__ = ["Relay", "UpgradedReceiver", "UpgradedStream", "within"]
 

@@ -58,7 +58,7 @@ TRANSPORT_OWNERS = {
     "httpcore.protocols.base",
     "httpcore.protocols.flow",
     "httpcore.protocols.handshake",
-    "httpcore.start_tls",
+    "httpcore.tls_begin",
     "httpcore.tls_transport",
     "httpcore.upgraded",  # flat, because the callback contract names it
 }

@@ -10,9 +10,9 @@ from typing import cast
 import pytest
 
 from httpcore import SSLConfig
-from httpcore.start_tls import connect_tls
 from httpcore.testing import ScriptedPeer
 from httpcore.tls import create_context
+from httpcore.tls_begin import connect_tls
 from httpcore.tls_sessions import SessionCache
 from httpcore.tls_transport import TLSTransport
 from tests.clock import turns

@@ -9,8 +9,8 @@ import ssl
 import pytest
 
 from httpcore.exceptions import ConnectError
-from httpcore.start_tls import start_tls
 from httpcore.testing import ScriptedPeer
+from httpcore.tls_begin import start_tls
 from httpcore.tls_transport import TLSTransport
 from tests.clock import turns
 from tests.conftest import TLSFiles

@@ -20,8 +20,8 @@ from httpcore.egress import Egress, EgressCandidate
 from httpcore.exceptions import ConnectError, ConnectTimeout, HTTPCoreError
 from httpcore.network import NetworkConfig
 from httpcore.resolver import Resolution, Resolver
-from httpcore.start_tls import connect_tls
 from httpcore.tls import describe_tls_error
+from httpcore.tls_begin import connect_tls
 from httpcore.trace import ResolveComplete, ResolveStarted, TCPConnected, TLSEstablished, TraceHook, emit
 from httpcore.urls import Origin
 

@@ -12,7 +12,7 @@ from httpcore.pins import check_pins
 from httpcore.protocols.base import HTTPProtocol
 from httpcore.protocols.codecs import CodecName, check_codec_name, codec_named
 from httpcore.protocols.http11 import HTTP11Protocol
-from httpcore.start_tls import start_tls
+from httpcore.tls_begin import start_tls
 from httpcore.trace import TLSEstablished, TraceHook, emit
 from httpcore.upgraded import UpgradedStream
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from typing import cast
 
 import pytest
 
@@ -95,8 +96,7 @@ class _Half(asyncio.Protocol):
         self.transport = transport
 
     def data_received(self, data: bytes) -> None:
-        assert isinstance(self.transport, asyncio.Transport)
-        self.transport.write(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n01234")
+        cast(asyncio.Transport, self.transport).write(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n01234")
 
 
 @on_every_way

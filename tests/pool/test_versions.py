@@ -7,6 +7,7 @@ import os
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import cast
 
 import pytest
 import uvloop
@@ -350,7 +351,7 @@ async def test_upgrade_gets_its_raw_stream_on_a_default_pool(tls: TLSFiles) -> N
     class Upgrading(asyncio.Protocol):
         def connection_made(self, transport: asyncio.BaseTransport) -> None:
             assert transport.get_extra_info("ssl_object").selected_alpn_protocol() == "http/1.1"
-            assert isinstance(transport, asyncio.Transport)
+            transport = cast(asyncio.Transport, transport)
             self.transport = transport
 
         def data_received(self, data: bytes) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import ssl
+from typing import cast
 
 import pytest
 from h2.errors import ErrorCodes
@@ -235,7 +236,7 @@ async def test_protocol_of_the_callers_is_served_like_on_any_transport(cut):
 
     class Caller(asyncio.Protocol):
         def connection_made(self, transport: asyncio.BaseTransport) -> None:
-            assert isinstance(transport, asyncio.Transport)
+            transport = cast(asyncio.Transport, transport)
             self.transport = transport
             calls.append("made")
 

@@ -11,8 +11,8 @@ from typing import cast
 import pytest
 
 from httpcore import ConnectError, ConnectionPool, ConnectTimeout, Proxy
-from httpcore.start_tls import start_tls
 from httpcore.testing import ScriptedPeer
+from httpcore.tls_begin import start_tls
 from tests.clock import turns
 from tests.conftest import TLSFiles
 from tests.h11_server import Listener, listening

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import cast
 
 import pytest
 
@@ -29,7 +30,7 @@ async def test_server_that_does_not_read_stops_a_chunked_upload(
 
     class Stuck(asyncio.Protocol):
         def connection_made(self, transport: asyncio.BaseTransport) -> None:
-            assert isinstance(transport, asyncio.Transport)
+            transport = cast(asyncio.Transport, transport)
             transport.pause_reading()
             transports.append(transport)
 

@@ -11,7 +11,7 @@ import asyncio
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from h2.errors import ErrorCodes
 from h2.events import (
@@ -85,7 +85,7 @@ class ServerConnection(asyncio.Protocol):
         self._until_chaos = server.draw.randrange(10, 80)  # streams to be started
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
+        transport = cast(asyncio.Transport, transport)
         self.transport = transport
         self.peername = transport.get_extra_info("peername")
         self.server.connections.append(self)

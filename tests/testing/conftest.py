@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import pytest
 
@@ -37,7 +37,7 @@ async def link(link_protocols: Link) -> AsyncIterator[Callable[[T, T], Awaitable
 
     yield make
     for transport in transports:
-        assert isinstance(transport, asyncio.Transport)
+        transport = cast(asyncio.Transport, transport)
         if transport.get_protocol() is not None:  # asyncio's abort fails after a close that had something to send
             transport.abort()
     await turns()

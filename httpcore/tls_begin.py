@@ -1,7 +1,4 @@
-"""start_tls: TLS on a transport that is there already, whatever that is: a socket, TLS, a tunnel, a caller's own.
-
-And `connect_tls`, where it is the first that is put on a socket.
-"""
+"""How TLS begins: `start_tls` on a transport that is there already, whatever that is, `connect_tls` on a new socket."""
 
 from __future__ import annotations
 
@@ -24,6 +21,9 @@ async def start_tls(
     server_hostname: str | None,
 ) -> asyncio.Transport:
     """Begins TLS as the client, and returns the transport of what is inside.
+
+    For those who bring a transport of their own, and for those to whom `loop.start_tls` gives none for it: any
+    transport will do, on any loop.
 
     What was received together with the end of the handshake reaches `protocol` before this returns; its
     `connection_made` is for the caller to call. If it fails, or is cancelled, `transport` is aborted.
