@@ -41,9 +41,12 @@ def info(host: str, port: int) -> AddrInfo:
 async def resolves_to(monkeypatch: pytest.MonkeyPatch) -> Resolve:
     """Lets the running loop find these addresses, or this error, for every name."""
     loop = asyncio.get_running_loop()
+    look_up = loop.getaddrinfo
 
     def set_result(*results: AddrInfo | BaseException) -> None:
-        async def getaddrinfo(host: str, port: int, **options: object) -> list[AddrInfo]:
+        async def getaddrinfo(host: str, port: int, **options: int) -> object:
+            if "type" not in options:  # uvloop's sock_connect, of an address that we have given it
+                return await look_up(host, port, **options)
             found: list[AddrInfo] = []
             for result in results:
                 if isinstance(result, BaseException):

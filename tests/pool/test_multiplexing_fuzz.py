@@ -195,6 +195,7 @@ async def _live(limits: PoolLimits, steps: list[tuple[Callable[[World, int], obj
     clock.restore()
 
 
+@pytest.mark.asyncio_only("the clock is that of asyncio's own loop")
 @pytest.mark.parametrize(
     "limits",
     [
