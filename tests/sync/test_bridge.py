@@ -153,3 +153,16 @@ def test_piece_of_a_body_that_was_asked_for_is_not_read_after_the_end(thread: Lo
     assert opened == []
     assert not sending.done()
     sending.cancel()
+
+
+def test_content_that_comes_after_the_reader_has_closed_is_dropped(thread: LoopThread):
+    queue = ThreadedQueue(thread, 4, 2)
+    paused: list[bool] = []
+    queue.pause = lambda: paused.append(True)
+    queue.put(b"one")
+    queue.fail(httpcore.ResponseClosed("closed"))
+    queue.put(b"more than high water")
+    assert run(queue.get()) == b"one"
+    with pytest.raises(httpcore.ResponseClosed):
+        run(queue.get())
+    assert paused == []
