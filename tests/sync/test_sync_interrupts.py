@@ -218,13 +218,23 @@ def test_at_any_moment(origin_app_url: str, stream: bool, error: type[BaseExcept
         assert http.num_waiting_requests == 0
 
 
+def _finalizes(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_name == "__del__":
+            return True
+        frame = frame.f_back
+    return False
+
+
 @contextlib.contextmanager
 def _raising_at(line: int) -> Iterator[None]:
     """Raises what an alarm's handler may raise at this line, of those of the package that this thread runs."""
 
     def trace(frame: FrameType, event: str, argument: object) -> TraceFunction | None:
         nonlocal line
-        if not frame.f_globals.get("__name__", "").startswith("httpcore.") or frame.f_code.co_name == "__del__":
+        if not frame.f_globals.get("__name__", "").startswith("httpcore."):
+            return None
+        if event == "call" and _finalizes(frame):  # what is raised there, Python prints and drops
             return None
         # No signal is looked at between the end of a `with` and its `__exit__`, though the line is gone to once more.
         if event == "line" and linecache.getline(frame.f_code.co_filename, frame.f_lineno).lstrip()[:5] != "with ":
