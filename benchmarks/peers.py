@@ -73,7 +73,7 @@ def _slow(
 
 
 def _gateway(name: str, key: str, environment: str, app: str, loop: Literal["asyncio", "uvloop"] = "asyncio") -> Peer:
-    return Peer(name, key, environment, app, ("gateway",), loop=loop)
+    return Peer(name, key, environment, app, ("gateway",), loop=loop, quick=environment != "httpx")
 
 
 PEERS: Final = (

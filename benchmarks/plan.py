@@ -121,7 +121,7 @@ CASES: Final = (
         quick=True,
     ),
     _large("download of 100 MiB", "download", "download", quick=True),
-    _large("upload of 100 MiB", "upload", "upload", quick=True),
+    _large("upload of 100 MiB", "upload", "upload"),
     _large("upload of a file of 100 MiB", "upload-file", "upload_file"),
     Case("a connection per GET, 10 at a time", "once-10", "once", "/small", 10, 20_000),
     Case("TLS: small GET, 50 at a time", "tls-get-50", "small", "/small", 50, 100_000, tls=True, quick=True),
