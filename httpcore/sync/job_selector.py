@@ -90,13 +90,17 @@ class JobSelector(selectors.EpollSelector):
                 )
                 ready.append((key, found & key.events))
         jobs = self._jobs
+        if not jobs:
+            return ready
         for _ in range(len(jobs)):  # those that are submitted meanwhile have their turn after what is ready
             context, callback, args = jobs.popleft()
             try:
                 context.run(callback, *args)
             except Exception as exc:
                 self.loop.call_exception_handler({"message": f"Exception in {callback!r}", "exception": exc})
-        return ready
+        # A job may have stopped watching, and watched again: asyncio, told of the old key, would end the new one. What
+        # is left out here is still ready at the next poll.
+        return [(key, found) for key, found in ready if self._keys.get(key.fd) is key]
 
     def register(self, fileobj: FileDescriptorLike, events: int, data: object = None) -> selectors.SelectorKey:
         """What a selector does."""
